@@ -1,0 +1,37 @@
+"""Packages that only some rivals need."""
+
+import importlib
+from types import ModuleType
+
+from sinr3d.errors import SinrError
+
+INSTALL_HINT = "not installed: pip install 'sinr3d[bench]'"
+
+
+class MissingPackageError(SinrError):
+    """A rival's own package is not installed, or does not import."""
+
+
+def load_optional(name: str) -> ModuleType:
+    """Imports an optional package.
+
+    Raises:
+        MissingPackageError: it is absent or broken; the message has the reason and the remedy.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name == name.partition(".")[0]:
+            raise MissingPackageError(f"{error.name} is {INSTALL_HINT}") from error
+        raise MissingPackageError(f"{name} needs {error.name}, which is {INSTALL_HINT}") from error
+    except Exception as error:  # a broken install must not stop the other rivals
+        raise MissingPackageError(f"{name} is installed but does not import: {error}") from error
+
+
+def why_missing(name: str) -> str | None:
+    """Returns None where the package imports, otherwise one line with the reason and the remedy."""
+    try:
+        load_optional(name)
+    except MissingPackageError as error:
+        return str(error)
+    return None
