@@ -96,7 +96,7 @@ def extract(
         MeshError: the field is not finite.
     """
     grid = Grid.covering(np.asarray(half_sizes, dtype=np.float64), resolution)
-    values = _sample_grid(evaluate, grid, iso, progress or (lambda fraction: None))
+    values = sample_grid(evaluate, grid, iso, progress or (lambda fraction: None))
     if not (values > 0).any():
         raise EmptyMeshError(
             f"the field is nowhere above the iso value {iso:g}, so there is no surface to mesh; lower it"
@@ -108,11 +108,11 @@ def extract(
 def evaluate_in_chunks(evaluate: Evaluate, coords: Tensor) -> Tensor:
     """The first output at coords (N, 3), (N,) on the CPU, a chunk at a time and without gradients."""
     with torch.inference_mode():
-        parts = [evaluate(part).reshape(len(part), -1)[:, 0].float().cpu() for part in coords.split(CHUNK)]
+        parts = [evaluate(part)[:, 0].float().cpu() for part in coords.split(CHUNK) if len(part)]
     return torch.cat(parts) if parts else torch.empty(0)
 
 
-def _sample_grid(evaluate: Evaluate, grid: Grid, iso: float, progress: Progress) -> NDArray[np.float32]:
+def sample_grid(evaluate: Evaluate, grid: Grid, iso: float, progress: Progress) -> NDArray[np.float32]:
     """Values minus iso on the fine grid, with an outermost layer that is outside.
 
     Blocks that the surface does not come near hold their coarse value.

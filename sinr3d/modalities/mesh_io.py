@@ -27,7 +27,7 @@ _VOLUME_NAMES = ("occupancy", "volume")
 _CHECK_POINTS = 4096
 # Distance from the surface at which enclosure is looked at, of half the longest side; float32 resolves 1e-7.
 _CHECK_OFFSET = 1e-5
-_MIN_ENCLOSURE = 0.2
+_MIN_ENCLOSURE = 0.25
 
 
 def load_mesh(source: str | Path | BinaryIO, suffix: str | None = None) -> trimesh.Trimesh:
@@ -125,7 +125,7 @@ def check_mesh(mesh: trimesh.Trimesh, name: str = "mesh") -> None:
     """Refuses a mesh that has no inside.
 
     A surface point of a solid has winding number 1/2 between its two sides, one of an open sheet 0. A mesh is
-    refused if the median of that absolute value over the surface is below 0.2, whatever its size or
+    refused if the median of that absolute value over the surface is below 0.25, whatever its size or
     thickness: a half sphere (0.3) and shapes with holes pass, flat or slightly curved sheets do not.
 
     Args:
@@ -217,7 +217,8 @@ def _concatenate(parts: list[trimesh.Trimesh], units: str | None) -> trimesh.Tri
     rows = np.ascontiguousarray(vertices).view(np.dtype((np.void, 24))).ravel()
     _, first, inverse = np.unique(rows, return_index=True, return_inverse=True)
     mesh = trimesh.Trimesh(vertices[first], inverse[faces], process=False)
-    mesh.units = units
+    if units:
+        mesh.units = units
     return mesh
 
 

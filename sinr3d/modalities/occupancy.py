@@ -9,7 +9,7 @@ A raw output of the network times 10 is the logit of "inside"; the surface is wh
 """
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -103,7 +103,7 @@ class OccupancyScore:
     num_points: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class OccupancySignal:
     """A solid as a signal to be fitted: a fixed pool of labelled points, of which batches are drawn.
 
@@ -125,10 +125,10 @@ class OccupancySignal:
     score_coords: Tensor
     score_inside: Tensor
     probe_coords: Tensor
-    kind: str = "occupancy"
-    metric: str = "iou"
-    in_features: int = 3
-    out_features: int = 1
+    kind: str = field(default="occupancy", init=False)
+    metric: str = field(default="iou", init=False)
+    in_features: int = field(default=3, init=False)
+    out_features: int = field(default=1, init=False)
 
     @classmethod
     def from_mesh(cls, mesh: trimesh.Trimesh, seed: int, num_points: int = _POOL_POINTS) -> "OccupancySignal":
@@ -292,7 +292,8 @@ def decode(
     half_sizes = np.array(domain.extent) + _MESH_PADDING
     vertices, faces = extract(evaluate, half_sizes, resolution, level, progress)
     mesh = trimesh.Trimesh(domain.to_world(vertices), faces, process=False)
-    mesh.units = domain.units or None
+    if domain.units:
+        mesh.units = domain.units
     return mesh
 
 
