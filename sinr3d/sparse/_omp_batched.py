@@ -83,8 +83,8 @@ def solve(
 
 
 def _chunk_size(length: int, max_sparsity: int, device: str) -> int:
-    """Vectors that advance together, so that their basis and factor fit the memory allowed."""
-    bytes_a_vector = 8 * max(1, max_sparsity) * (length + max_sparsity)
+    """Vectors that advance together, so that basis, factor and rescored groups fit the memory allowed."""
+    bytes_a_vector = 8 * (max_sparsity * (length + max_sparsity) + 2 * _GROUP * length)
     return max(1, min(_CHUNK_BYTES.get(device, 1 << 29) // bytes_a_vector, _MAX_CHUNK.get(device, 512)))
 
 

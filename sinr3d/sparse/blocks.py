@@ -1,0 +1,34 @@
+"""Weight matrices <-> the vectors that are sparse-coded."""
+
+import numpy as np
+
+TINY_WIDTH = 50
+"""A network with fewer neurons a layer is tiny: its matrices are coded whole (paper, section 3.3.2)."""
+
+
+def vector_length(shape: tuple[int, int], width: int) -> int:
+    """Length k1 of the vectors that a matrix is cut into.
+
+    The width of the network (its columns, or its rows for the last layer; paper, section 3.3.1), or the whole
+    flattened matrix for tiny networks (section 3.3.2).
+
+    Args:
+        shape: (out, in) of the matrix; one of them is the width.
+        width: neurons in a hidden layer.
+    """
+    return width if width >= TINY_WIDTH else shape[0] * shape[1]
+
+
+def to_vectors(matrix: np.ndarray, length: int) -> np.ndarray:
+    """Cuts a matrix (out, in) into vectors (n, length): its columns, its rows, or all of it row by row."""
+    if length == matrix.size:
+        return matrix.reshape(1, -1)
+    return matrix.T if matrix.shape[0] == length else matrix.reshape(-1, length)
+
+
+def from_vectors(vectors: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The matrix (out, in) that `to_vectors` cut into these vectors (n, length)."""
+    length = vectors.shape[1]
+    if length == vectors.size == shape[0] * shape[1]:
+        return vectors.reshape(shape)
+    return vectors.T if shape[0] == length else vectors.reshape(shape)
