@@ -1,0 +1,1 @@
+"""Fitting a coordinate network to a signal."""

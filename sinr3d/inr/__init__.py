@@ -1,0 +1,1 @@
+"""Coordinate networks: what a network is (`spec`), how it is built and evaluated (`mlp`)."""

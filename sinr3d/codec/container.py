@@ -1,0 +1,107 @@
+"""The file: a magic, the format version, the features a reader must have, and checksummed sections."""
+
+import zlib
+from dataclasses import dataclass
+
+from sinr3d.codec.header import Reader, pack_varint
+from sinr3d.errors import (
+    ChecksumError,
+    CorruptFileError,
+    NotSinrError,
+    TruncatedFileError,
+    UnsupportedFeatureError,
+    UnsupportedVersionError,
+)
+
+MAGIC = b"\x89SNR"
+VERSION = 1
+
+NETWORK, DOMAIN, TENSORS, VALUES, SUPPORTS, RECORD = 1, 2, 3, 4, 5, 128
+SECTION_NAMES = {
+    NETWORK: "NETWORK",
+    DOMAIN: "DOMAIN",
+    TENSORS: "TENSORS",
+    VALUES: "VALUES",
+    SUPPORTS: "SUPPORTS",
+    RECORD: "RECORD",
+}
+OPTIONAL = 128  # tags from here on may be skipped by a reader that does not know them
+FEATURES: dict[int, str] = {}
+"""Features that a file can require, by bit: none so far. An unknown bit is refused by its number."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of a file.
+
+    Attributes:
+        tag: what it is; below OPTIONAL every reader must know it.
+        payload: its bytes.
+        num_bytes: its whole length in the file, with tag, length and checksum.
+    """
+
+    tag: int
+    payload: bytes
+    num_bytes: int
+
+    @property
+    def name(self) -> str:
+        """The name in FORMAT.md, or the number of an unknown optional section."""
+        return SECTION_NAMES.get(self.tag, f"optional {self.tag}")
+
+
+def pack_container(payloads: dict[int, bytes]) -> bytes:
+    """The whole file from the payloads of its sections, in ascending order of their tags."""
+    out = bytearray(MAGIC + bytes([VERSION]) + pack_varint(0) + bytes([len(payloads)]))
+    for tag in sorted(payloads):
+        body = bytes([tag]) + pack_varint(len(payloads[tag])) + payloads[tag]
+        out += body + zlib.crc32(body).to_bytes(4, "little")
+    return bytes(out)
+
+
+def unpack_container(data: bytes) -> dict[int, Section]:
+    """Reads and checks the sections of a file.
+
+    Raises:
+        NotSinrError, UnsupportedVersionError, UnsupportedFeatureError, TruncatedFileError, ChecksumError,
+        CorruptFileError: what is wrong with the file.
+    """
+    if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
+        raise NotSinrError("this is not a .sinr file: it does not begin with the magic bytes 89 53 4E 52")
+    reader = Reader(data, "the file")
+    reader.take(len(MAGIC))
+    version = reader.take(1)[0]
+    if version != VERSION:
+        raise UnsupportedVersionError(
+            f"the file has format version {version}, this sinr3d reads version {VERSION}; upgrade sinr3d"
+        )
+    features = reader.varint()
+    unknown = [bit for bit in range(features.bit_length()) if features >> bit & 1 and bit not in FEATURES]
+    if unknown:
+        raise UnsupportedFeatureError(
+            f"the file requires feature bits {unknown}, which this sinr3d does not have; upgrade sinr3d"
+        )
+    sections = [_read_section(reader) for _ in range(reader.take(1)[0])]
+    reader.finish()
+    tags = [section.tag for section in sections]
+    if tags != sorted(set(tags)):
+        raise CorruptFileError(f"the sections {tags} are not in ascending order")
+    return {section.tag: section for section in sections}
+
+
+def _read_section(reader: Reader) -> Section:
+    start = reader.position
+    tag = reader.take(1)[0]
+    length = reader.varint()
+    if length > len(reader.data) - reader.position:
+        raise TruncatedFileError(
+            f"the section {SECTION_NAMES.get(tag, tag)} claims {length} bytes, "
+            f"{len(reader.data) - reader.position} are left; the file is cut short"
+        )
+    payload = reader.take(length)
+    body = reader.data[start : reader.position]
+    if int.from_bytes(reader.take(4), "little") != zlib.crc32(body):
+        raise ChecksumError(f"the checksum of section {SECTION_NAMES.get(tag, tag)} is wrong: the file is damaged")
+    if tag < OPTIONAL and tag not in SECTION_NAMES:
+        raise UnsupportedFeatureError(f"the file has a section {tag}, unknown to this sinr3d; upgrade sinr3d")
+    return Section(tag, payload, reader.position - start)

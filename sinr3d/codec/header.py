@@ -1,0 +1,258 @@
+"""The small sections of a file: the network, the domain of the signal, the record of how it was made.
+
+Each dataclass packs and unpacks itself; a field is read, written and shown from one place. Needs neither torch
+nor numpy, so that `sinr3d info` starts at once. `FORMAT.md` holds the normative layout.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sinr3d.codec.limits import check_limit
+from sinr3d.errors import CorruptFileError, TruncatedFileError
+from sinr3d.inr.spec import ACTIVATION_IDS, InrSpec
+
+COLOUR_SPACES = {"srgb": 1, "grey": 2}
+PROFILES = {"rd": 1, "paper": 2}
+
+
+class Reader:
+    """Reads little-endian fields from bytes and refuses to read past their end."""
+
+    def __init__(self, data: bytes, what: str) -> None:
+        self.data, self.what, self.position = data, what, 0
+
+    def take(self, count: int) -> bytes:
+        """The next `count` bytes."""
+        if count > len(self.data) - self.position:
+            raise TruncatedFileError(
+                f"{self.what} ends after {len(self.data)} bytes, {count} more are due at {self.position}"
+            )
+        self.position += count
+        return self.data[self.position - count : self.position]
+
+    def unpack(self, layout: str) -> tuple:
+        """The next fields of a struct layout, little-endian."""
+        return struct.unpack("<" + layout, self.take(struct.calcsize("<" + layout)))
+
+    def varint(self) -> int:
+        """An unsigned LEB128 integer of at most 5 bytes, in its shortest form."""
+        value = 0
+        for index in range(5):
+            byte = self.take(1)[0]
+            value |= (byte & 0x7F) << (7 * index)
+            if byte < 0x80:
+                if byte == 0 and index:
+                    raise CorruptFileError(f"{self.what}: an integer is not in its shortest form")
+                return value
+        raise CorruptFileError(f"{self.what}: an integer is longer than 5 bytes")
+
+    def text(self) -> str:
+        """A UTF-8 string of at most 255 bytes behind its length."""
+        try:
+            return self.take(self.take(1)[0]).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise CorruptFileError(f"{self.what}: a text is not UTF-8") from error
+
+    def finish(self) -> None:
+        """Refuses bytes that are left over."""
+        if self.position != len(self.data):
+            raise CorruptFileError(f"{self.what}: {len(self.data) - self.position} bytes too many")
+
+
+def pack_varint(value: int) -> bytes:
+    """Unsigned LEB128; 0 <= value < 2**35."""
+    assert 0 <= value < 1 << 35
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _pack_text(text: str) -> bytes:
+    data = text.encode("utf-8")[:255]
+    return bytes([len(data)]) + data
+
+
+def _name_of(ids: dict[str, int], number: int, what: str) -> str:
+    for name, known in ids.items():
+        if known == number:
+            return name
+    raise CorruptFileError(f"{what} {number} is unknown; this reader knows {sorted(ids.values())}")
+
+
+def pack_spec(spec: InrSpec) -> bytes:
+    """The section NETWORK."""
+    head = [spec.in_features, spec.out_features, ACTIVATION_IDS[spec.activation], spec.frequencies]
+    out = bytes(head) + pack_varint(spec.width) + pack_varint(spec.hidden_layers)
+    out += struct.pack("<ff", spec.first_omega, spec.hidden_omega)
+    return out + (struct.pack("<f", spec.sigma) if spec.activation == "wire" else b"")
+
+
+def unpack_spec(data: bytes) -> InrSpec:
+    """Reads the section NETWORK and checks every size against the limits."""
+    reader = Reader(data, "the section NETWORK")
+    in_features, out_features, activation, frequencies = reader.unpack("BBBB")
+    width, hidden_layers = reader.varint(), reader.varint()
+    first_omega, hidden_omega = reader.unpack("ff")
+    name = _name_of(ACTIVATION_IDS, activation, "activation")
+    (sigma,) = reader.unpack("f") if name == "wire" else (0.0,)
+    reader.finish()
+    spec = InrSpec(
+        in_features, out_features, width, hidden_layers, name, first_omega, hidden_omega, sigma, frequencies
+    )
+    check_limit("in_features", in_features, 1, 16)
+    check_limit("out_features", out_features, 1, 255)
+    check_limit("frequencies", frequencies, 0, 32)
+    check_limit("width", width, 1, 4096)
+    check_limit("hidden_layers", hidden_layers, 0, 64)
+    for field, value in (("first_omega", first_omega), ("hidden_omega", hidden_omega), ("sigma", sigma)):
+        if not 0.0 <= value < 1e6:
+            raise CorruptFileError(f"{field} is {value}; the format allows 0 to 1e6")
+    return spec
+
+
+@dataclass(frozen=True)
+class ImageDomain:
+    """The pixels that an image field is sampled at.
+
+    Attributes:
+        width: pixels.
+        height: pixels.
+        channels: 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
+        bits: of a sample, 8 or 16.
+        colour_space: "srgb" or "grey".
+    """
+
+    kind: ClassVar[str] = "image"
+    width: int
+    height: int
+    channels: int
+    bits: int = 8
+    colour_space: str = "srgb"
+
+    def check_network(self, in_features: int, out_features: int) -> None:
+        """Refuses a network that is not (x, y) -> channels."""
+        if (in_features, out_features) != (2, self.channels):
+            raise CorruptFileError(f"the network maps {in_features} to {out_features} values; {self} needs others")
+
+    def pack(self) -> bytes:
+        """The section DOMAIN of an image."""
+        out = pack_varint(self.width) + pack_varint(self.height)
+        return out + bytes([self.channels, self.bits, COLOUR_SPACES[self.colour_space]])
+
+    @staticmethod
+    def unpack(reader: Reader) -> "ImageDomain":
+        """Reads what `pack` wrote."""
+        width, height = reader.varint(), reader.varint()
+        channels, bits, colour_space = reader.unpack("BBB")
+        check_limit("image width", width, 1, 1 << 16)
+        check_limit("image height", height, 1, 1 << 16)
+        check_limit("image pixels", width * height, 1, 1 << 26)
+        check_limit("image channels", channels, 1, 4)
+        if bits not in (8, 16):
+            raise CorruptFileError(f"image samples have {bits} bits; the format allows 8 and 16")
+        return ImageDomain(
+            width, height, channels, bits, _name_of(COLOUR_SPACES, colour_space, "colour space")
+        )
+
+
+@dataclass(frozen=True)
+class OccupancyDomain:
+    """Where a shape stands in the world: world = center + scale * coords.
+
+    Attributes:
+        center: of the bounding box, original units, float64.
+        scale: original units a normalised unit, > 0; float32-exact.
+        extent: half sizes of the bounding box in normalised units, the longest about 0.95; float32-exact.
+        iso: raw output at the surface; larger is inside; float32-exact.
+        units: name of the original unit, "" if unknown.
+    """
+
+    kind: ClassVar[str] = "occupancy"
+    center: tuple[float, float, float]
+    scale: float
+    extent: tuple[float, float, float]
+    iso: float = 0.0
+    units: str = ""
+
+    def check_network(self, in_features: int, out_features: int) -> None:
+        """Refuses a network that is not (x, y, z) -> one value."""
+        if (in_features, out_features) != (3, 1):
+            raise CorruptFileError(f"the network maps {in_features} to {out_features} values; a shape needs 3 to 1")
+
+    def pack(self) -> bytes:
+        """The section DOMAIN of a shape."""
+        return struct.pack("<3df3ff", *self.center, self.scale, *self.extent, self.iso) + _pack_text(self.units)
+
+    @staticmethod
+    def unpack(reader: Reader) -> "OccupancyDomain":
+        """Reads what `pack` wrote."""
+        cx, cy, cz, scale, ex, ey, ez, iso = reader.unpack("3df3ff")
+        domain = OccupancyDomain((cx, cy, cz), scale, (ex, ey, ez), iso, reader.text())
+        finite = all(abs(value) < 1e30 for value in (*domain.center, scale, iso))
+        if not (finite and scale > 0 and all(0 < e <= 1 for e in domain.extent)):
+            raise CorruptFileError(f"the domain of the shape makes no sense: {domain}")
+        return domain
+
+
+Domain = ImageDomain | OccupancyDomain
+_DOMAINS = {1: ImageDomain, 2: OccupancyDomain}
+
+
+def pack_domain(domain: Domain) -> bytes:
+    """The section DOMAIN: the id of the kind, then the fields of the kind."""
+    number = next(number for number, kind in _DOMAINS.items() if isinstance(domain, kind))
+    return bytes([number]) + domain.pack()
+
+
+def unpack_domain(data: bytes) -> Domain:
+    """Reads the section DOMAIN."""
+    reader = Reader(data, "the section DOMAIN")
+    (number,) = reader.unpack("B")
+    if number not in _DOMAINS:
+        raise CorruptFileError(f"kind {number} is unknown; this reader knows {sorted(_DOMAINS)}")
+    domain = _DOMAINS[number].unpack(reader)
+    reader.finish()
+    return domain
+
+
+@dataclass(frozen=True)
+class Record:
+    """How a file was made and how good it was when it was made. Never needed to decode.
+
+    Attributes:
+        profile: "rd" or "paper".
+        effort: 1 to 9.
+        seed: of the fit.
+        steps: optimizer steps taken.
+        score: measured at encode time on the decoded weights, in the metric of the kind (dB, or IoU).
+        writer: version of the encoder, three numbers.
+    """
+
+    profile: str
+    effort: int
+    seed: int
+    steps: int
+    score: float
+    writer: tuple[int, int, int]
+
+    def pack(self) -> bytes:
+        """The optional section RECORD."""
+        out = bytes([PROFILES[self.profile], self.effort]) + pack_varint(self.seed) + pack_varint(self.steps)
+        return out + struct.pack("<f", self.score) + bytes(self.writer)
+
+    @staticmethod
+    def unpack(data: bytes) -> "Record":
+        """Reads what `pack` wrote."""
+        reader = Reader(data, "the section RECORD")
+        profile, effort = reader.unpack("BB")
+        seed, steps = reader.varint(), reader.varint()
+        (score,) = reader.unpack("f")
+        major, minor, patch = reader.unpack("BBB")
+        reader.finish()
+        return Record(
+            _name_of(PROFILES, profile, "profile"), effort, seed, steps, score, (major, minor, patch)
+        )

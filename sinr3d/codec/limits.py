@@ -1,0 +1,30 @@
+"""Bounds on what a file may claim; checked before anything is allocated."""
+
+from sinr3d.errors import LimitError
+
+MAX_ATOMS = 1 << 16
+"""Atoms of a dictionary: an index fits 16 bits (paper, section 3.2)."""
+MAX_VECTOR_LENGTH = 1 << 13
+"""Values of a vector that is sparse-coded: a flattened matrix of a tiny network, at the most."""
+MAX_SPARSITY = 1 << 12
+"""Atoms of one vector. Sums of 2^12 products of 24 and 15 bits stay exact in float64."""
+VALUES_PER_BYTE = 32
+"""Symbols that a byte of code may stand for; a file's work is bounded by its length."""
+FREE_VALUES = 1 << 12
+"""Symbols that any file may claim, whatever its length."""
+
+
+def check_limit(what: str, value: int, smallest: int, largest: int) -> None:
+    """Raises LimitError unless smallest <= value <= largest."""
+    if not smallest <= value <= largest:
+        raise LimitError(f"{what} is {value}; the format allows {smallest} to {largest}")
+
+
+def max_values(num_bytes: int) -> int:
+    """How many symbols `num_bytes` bytes of code may stand for."""
+    return FREE_VALUES + VALUES_PER_BYTE * num_bytes
+
+
+def max_atom_values(num_bytes: int) -> int:
+    """How many dictionary values `num_bytes` bytes of code may make a decoder regenerate."""
+    return (1 << 22) + (num_bytes << 12)

@@ -1,0 +1,54 @@
+"""The `paper` profile: SINR as published (section 3.2 to 3.4 and 4.1 to 4.2).
+
+OMP over the seeded Gaussian dictionary, s non-zero values a vector with 2 s < k1, a uniform 16-bit quantizer for
+all that is stored, Brotli; biases untouched by the sparse code; matrices of tiny networks flattened.
+
+The paper leaves k2 and s(m) open and describes a sweep. `docs/paper_rule.md` holds ours, its data and the rule.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from sinr3d.codec.quantizer import step_for_bits
+from sinr3d.codec.tensors import DensePlan, Plan, SinrPlan
+from sinr3d.inr.spec import InrSpec, tensor_shapes
+from sinr3d.sparse.blocks import vector_length
+
+BITS = 16
+NUM_ATOMS = 1 << 16
+SPARSITY_RATIO = 0.40
+
+
+def sparsity_of(length: int) -> int:
+    """The rule: s = floor(0.40 k1), at least 1; always 2 s < k1.
+
+    Args:
+        length: k1, values of a vector: the width, or all of a tiny network's matrix.
+    """
+    return max(1, int(SPARSITY_RATIO * length))
+
+
+def paper_plans(
+    weights: Mapping[str, Tensor],
+    spec: InrSpec,
+    num_atoms: int = NUM_ATOMS,
+    ratio: float | None = None,
+) -> dict[str, Plan]:
+    """Plans of all tensors: sparse codes of the hidden matrices, 16-bit values for the rest.
+
+    Args:
+        weights: of the network.
+        spec: the network.
+        num_atoms: k2.
+        ratio: s / k1; the rule's by default.
+    """
+    plans: dict[str, Plan] = {}
+    for tensor in tensor_shapes(spec):
+        if tensor.role == "hidden":
+            length = vector_length((tensor.shape[0], tensor.shape[1]), spec.width)
+            sparsity = sparsity_of(length) if ratio is None else max(1, int(ratio * length))
+            plans[tensor.name] = SinrPlan(num_atoms, sparsity, bits=BITS)
+        else:
+            plans[tensor.name] = DensePlan(step_for_bits(weights[tensor.name].numpy(), BITS))
+    return plans

@@ -1,0 +1,102 @@
+"""The whole codec on one page.
+
+    weights --plan--> tensors.encode_tensors     vectors, OMP over the seeded dictionary, quantizer -> integers
+            ------->  sections.pack_codes        range coder or Brotli -> payloads
+            ------->  container.pack_container   magic, version, checksummed sections -> bytes
+
+and the same read upwards: bytes -> container -> sections -> tensors -> weights.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from sinr3d.codec import container, sections
+from sinr3d.codec.header import (
+    Domain,
+    Record,
+    pack_domain,
+    pack_spec,
+    unpack_domain,
+    unpack_spec,
+)
+from sinr3d.codec.tensors import CodedNetwork, Plan, decode_tensors, encode_tensors
+from sinr3d.errors import CorruptFileError
+from sinr3d.inr.spec import InrSpec
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds, decoded.
+
+    Attributes:
+        spec: the network.
+        weights: its tensors, float32, bit-identical on every machine.
+        domain: where the signal lives; its class is the kind of the file.
+        record: how the file was made, if it says so.
+    """
+
+    spec: InrSpec
+    weights: dict[str, Tensor]
+    domain: Domain
+    record: Record | None
+
+
+def compress(
+    weights: Mapping[str, Tensor],
+    spec: InrSpec,
+    domain: Domain,
+    plans: Mapping[str, Plan],
+    *,
+    coder: str = "range",
+    seed: int = 0,
+    record: Record | None = None,
+) -> bytes:
+    """Weights of a fitted network to the bytes of a .sinr file.
+
+    Args:
+        weights: float32 tensors by name, as `tensor_shapes(spec)` lists them.
+        spec: the network.
+        domain: where the signal lives.
+        plans: how each tensor is coded, by name.
+        coder: "range" or "brotli".
+        seed: of the dictionary, 0 to 2^32 - 1.
+        record: how the file was made; optional.
+
+    Returns:
+        The file.
+    """
+    return pack_file(encode_tensors(weights, spec, plans, seed), domain, coder, record)
+
+
+def pack_file(network: CodedNetwork, domain: Domain, coder: str, record: Record | None = None) -> bytes:
+    """The bytes of a file from the integers of its tensors."""
+    payloads = {container.NETWORK: pack_spec(network.spec), container.DOMAIN: pack_domain(domain)}
+    payloads |= sections.pack_codes(network, coder)
+    if record is not None:
+        payloads[container.RECORD] = record.pack()
+    return container.pack_container(payloads)
+
+
+def decompress(data: bytes) -> Contents:
+    """The bytes of a .sinr file to the network and its domain.
+
+    Raises:
+        CorruptFileError and its kinds, UnsupportedVersionError, UnsupportedFeatureError: what is wrong.
+    """
+    network, domain, record = unpack_file(data)
+    return Contents(network.spec, decode_tensors(network), domain, record)
+
+
+def unpack_file(data: bytes) -> tuple[CodedNetwork, Domain, Record | None]:
+    """The integers of a file's tensors, its domain and its record."""
+    parts = {tag: section.payload for tag, section in container.unpack_container(data).items()}
+    for tag in (container.NETWORK, container.DOMAIN):
+        if tag not in parts:
+            raise CorruptFileError(f"the file has no section {container.SECTION_NAMES[tag]}")
+    domain = unpack_domain(parts[container.DOMAIN])
+    record = Record.unpack(parts[container.RECORD]) if container.RECORD in parts else None
+    spec = unpack_spec(parts[container.NETWORK])
+    domain.check_network(spec.in_features, spec.out_features)
+    return sections.unpack_codes(parts, spec), domain, record

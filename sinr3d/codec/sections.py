@@ -1,0 +1,170 @@
+"""Integer codes of all tensors <-> the sections TENSORS, VALUES and SUPPORTS."""
+
+import numpy as np
+
+from sinr3d.codec import entropy, quantizer
+from sinr3d.codec.container import SUPPORTS, TENSORS, VALUES
+from sinr3d.codec.header import Reader, pack_varint
+from sinr3d.codec.limits import MAX_ATOMS, MAX_SPARSITY, MAX_VECTOR_LENGTH, check_limit, max_atom_values, max_values
+from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode
+from sinr3d.errors import CorruptFileError
+from sinr3d.inr.spec import InrSpec, TensorShape, tensor_shapes
+from sinr3d.sparse.blocks import vector_length
+
+CODERS = {"brotli": 0, "range": 1}
+_DENSE, _SINR = 0, 1
+
+
+def pack_codes(network: CodedNetwork, coder: str) -> dict[int, bytes]:
+    """Codes all tensors with one coder, "brotli" or "range"; payloads by section tag.
+
+    TENSORS says how each tensor is coded, VALUES holds all symbols, SUPPORTS all atom indices.
+    """
+    codes = list(network.codes.values())
+    sparse = [code for code in codes if isinstance(code, SinrCode)]
+    head = bytes([CODERS[coder]]) + (pack_varint(network.seed) if sparse else b"")
+    payloads = {TENSORS: head + b"".join(_pack_code(code) for code in codes)}
+    if coder == "range":
+        payloads[VALUES] = _range_values(codes)
+        if sparse:
+            payloads[SUPPORTS] = _range_supports(sparse)
+    else:
+        payloads[VALUES] = _brotli_values(codes)
+        if sparse:
+            indices = np.concatenate([code.support.ravel() for code in sparse]).astype("<u2")
+            payloads[SUPPORTS] = entropy.brotli_encode(indices.tobytes())
+    return payloads
+
+
+def unpack_codes(payloads: dict[int, bytes], spec: InrSpec) -> CodedNetwork:
+    """Reads what `pack_codes` wrote; every claim is checked before memory is taken for it.
+
+    Raises:
+        CorruptFileError, LimitError, TruncatedFileError: what is wrong.
+    """
+    for tag, name in ((TENSORS, "TENSORS"), (VALUES, "VALUES")):
+        if tag not in payloads:
+            raise CorruptFileError(f"the file has no section {name}")
+    num_bytes = len(payloads[VALUES]) + len(payloads.get(SUPPORTS, b""))
+    check_limit("the number of weights", spec.num_weights, 1, max_values(num_bytes))
+    reader = Reader(payloads[TENSORS], "the section TENSORS")
+    (coder,) = reader.unpack("B")
+    if coder not in CODERS.values():
+        raise CorruptFileError(f"entropy coder {coder} is unknown; this reader knows {sorted(CODERS.values())}")
+    has_supports = SUPPORTS in payloads
+    seed = reader.varint() if has_supports else 0
+    empty = {t.name: _unpack_code(reader, t, spec, has_supports) for t in tensor_shapes(spec)}
+    reader.finish()
+    _check_work(empty, spec, num_bytes, has_supports)
+    fill = _fill_range if coder == CODERS["range"] else _fill_brotli
+    codes = fill(empty, payloads[VALUES], payloads.get(SUPPORTS, b""))
+    return CodedNetwork(spec, codes, seed)
+
+
+def _pack_code(code: Code) -> bytes:
+    if isinstance(code, DenseCode):
+        return bytes([_DENSE]) + quantizer.pack_step(code.step)
+    sizes = pack_varint(code.num_atoms) + pack_varint(code.support.shape[1])
+    return bytes([_SINR]) + quantizer.pack_step(code.step) + sizes
+
+
+def _unpack_code(reader: Reader, tensor: TensorShape, spec: InrSpec, has_supports: bool) -> Code:
+    """The code of one tensor with all its symbols still zero; broadcast views, so that no memory is taken."""
+    (method,) = reader.unpack("B")
+    step = quantizer.unpack_step(reader.take(2))
+    if method == _DENSE:
+        return DenseCode(np.broadcast_to(np.int32(0), tensor.shape), step)
+    if method != _SINR or len(tensor.shape) != 2 or not has_supports:
+        raise CorruptFileError(f"tensor {tensor.name} is coded by method {method}, which does not fit it")
+    num_atoms, sparsity = reader.varint(), reader.varint()
+    length = vector_length((tensor.shape[0], tensor.shape[1]), spec.width)
+    check_limit("the length of a sparse-coded vector", length, 1, MAX_VECTOR_LENGTH)
+    check_limit("the atoms of the dictionary", num_atoms, 1, MAX_ATOMS)
+    check_limit("the sparsity", sparsity, 1, min(num_atoms, length, MAX_SPARSITY))
+    symbols = np.broadcast_to(np.int32(0), (tensor.size // length, sparsity))
+    return SinrCode(symbols, symbols, step, num_atoms)
+
+
+def _check_work(codes: dict[str, Code], spec: InrSpec, num_bytes: int, has_supports: bool) -> None:
+    check_limit("the number of symbols", sum(c.symbols.size for c in codes.values()), 1, max_values(num_bytes))
+    work = 0
+    for tensor in tensor_shapes(spec):
+        code = codes[tensor.name]
+        if isinstance(code, SinrCode) and len(tensor.shape) == 2:
+            work += code.symbols.size * vector_length(tensor.shape, spec.width)
+    if has_supports and work == 0:
+        raise CorruptFileError("the file has a section SUPPORTS but no tensor that uses it")
+    check_limit("the atom values to regenerate", work, 0, max_atom_values(num_bytes))
+
+
+def _rows(code: Code) -> list[list[int]]:
+    """The symbols as a matrix of Python integers; a bias is one row."""
+    symbols = code.symbols
+    return (symbols if symbols.ndim == 2 else symbols[None]).tolist()
+
+
+def _range_values(codes: list[Code]) -> bytes:
+    coder = entropy.BitEncoder()
+    for code in codes:
+        entropy.code_values(coder, _rows(code))
+    return coder.finish()
+
+
+def _range_supports(codes: list[SinrCode]) -> bytes:
+    coder = entropy.BitEncoder()
+    for code in codes:
+        for row in code.support.tolist():
+            entropy.code_support(coder, row, code.num_atoms)
+    return coder.finish()
+
+
+def _fill_range(empty: dict[str, Code], values: bytes, supports: bytes) -> dict[str, Code]:
+    value_coder, support_coder = entropy.BitDecoder(values), entropy.BitDecoder(supports)
+    codes: dict[str, Code] = {}
+    for name, code in empty.items():
+        rows = _rows(code)
+        entropy.code_values(value_coder, rows)
+        symbols = np.array(rows, np.int32).reshape(code.symbols.shape)
+        if isinstance(code, DenseCode):
+            codes[name] = DenseCode(symbols, code.step)
+            continue
+        support = code.support.tolist()
+        for row in support:
+            entropy.code_support(support_coder, row, code.num_atoms)
+        codes[name] = SinrCode(np.array(support, np.int64), symbols, code.step, code.num_atoms)
+    return codes
+
+
+def _brotli_values(codes: list[Code]) -> bytes:
+    """All symbols as little-endian integers of the fewest bytes that hold them, behind that number."""
+    symbols = np.concatenate([code.symbols.ravel() for code in codes])
+    largest = int(np.abs(symbols).max())
+    width = 1 if largest < 1 << 7 else 2 if largest < 1 << 15 else 4
+    return bytes([width]) + entropy.brotli_encode(symbols.astype(f"<i{width}").tobytes())
+
+
+def _fill_brotli(empty: dict[str, Code], values: bytes, supports: bytes) -> dict[str, Code]:
+    width = values[0] if values else 0
+    if width not in (1, 2, 4):
+        raise CorruptFileError(f"a symbol takes {width} bytes; the format allows 1, 2 and 4")
+    total = sum(code.symbols.size for code in empty.values())
+    symbols = np.frombuffer(entropy.brotli_decode(values[1:], total * width), f"<i{width}").astype(np.int64)
+    if np.abs(symbols).max(initial=0) > quantizer.MAX_SYMBOL:
+        raise CorruptFileError("a coded symbol is too large")
+    total = sum(code.symbols.size for code in empty.values() if isinstance(code, SinrCode))
+    indices = np.frombuffer(entropy.brotli_decode(supports, 2 * total), "<u2") if total else symbols[:0]
+    codes: dict[str, Code] = {}
+    at = index_at = 0
+    for name, code in empty.items():
+        shape, size = code.symbols.shape, code.symbols.size
+        part = symbols[at : at + size].astype(np.int32).reshape(shape)
+        at += size
+        if isinstance(code, DenseCode):
+            codes[name] = DenseCode(part, code.step)
+            continue
+        support = indices[index_at : index_at + size].astype(np.int64).reshape(shape)
+        index_at += size
+        if support.max() >= code.num_atoms or (np.diff(support, axis=1) <= 0).any():
+            raise CorruptFileError(f"the support of tensor {name} is not ascending within the dictionary")
+        codes[name] = SinrCode(support, part, code.step, code.num_atoms)
+    return codes

@@ -1,0 +1,177 @@
+"""One weight tensor <-> integers: plain quantization, or the paper's sparse code over the seeded dictionary.
+
+    dense:  w = q * step
+    sinr:   w = A x,  x = q * step on a sorted support of s atoms,  A regenerated from the seed
+
+Decoding is exact: sums of integer products, scaled once, so that the weights are the same bits everywhere.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sinr3d.codec import quantizer
+from sinr3d.inr.spec import InrSpec, TensorShape, tensor_shapes
+from sinr3d.sparse import blocks
+from sinr3d.sparse.dictionary import ATOM_SCALE, atoms, dictionary
+from sinr3d.sparse.omp import omp
+
+
+@dataclass(frozen=True)
+class DensePlan:
+    """Quantize every value with one step."""
+
+    step: float
+
+
+@dataclass(frozen=True)
+class SinrPlan:
+    """Sparse-code the tensor's vectors (paper, section 3.2).
+
+    Attributes:
+        num_atoms: k2, atoms of the dictionary.
+        sparsity: s, atoms a vector.
+        step: of the coefficients; None takes the smallest that `bits` bits hold.
+        bits: depth of the uniform quantizer where no step is given.
+    """
+
+    num_atoms: int
+    sparsity: int
+    step: float | None = None
+    bits: int = 16
+
+
+Plan = DensePlan | SinrPlan
+
+
+@dataclass(frozen=True)
+class DenseCode:
+    """A quantized tensor: `symbols` int32 in the shape of the tensor, and the step."""
+
+    symbols: np.ndarray
+    step: float
+
+
+@dataclass(frozen=True)
+class SinrCode:
+    """A sparse-coded matrix of n vectors.
+
+    Attributes:
+        support: (n, s) int64, ascending in each row.
+        symbols: (n, s) int32, coefficients in steps.
+        step: of the coefficients, for atoms of unit variance.
+        num_atoms: k2.
+    """
+
+    support: np.ndarray
+    symbols: np.ndarray
+    step: float
+    num_atoms: int
+
+
+Code = DenseCode | SinrCode
+
+
+@dataclass(frozen=True)
+class CodedNetwork:
+    """All tensors of a network as integers: what a file holds.
+
+    Attributes:
+        spec: the network.
+        codes: by tensor name, in the order of `tensor_shapes(spec)`.
+        seed: of the dictionary.
+    """
+
+    spec: InrSpec
+    codes: dict[str, Code]
+    seed: int = 0
+
+
+def encode_tensors(
+    weights: Mapping[str, Tensor], spec: InrSpec, plans: Mapping[str, Plan], seed: int = 0
+) -> CodedNetwork:
+    """Codes every tensor by its plan. Tensors that share a dictionary are sparse-coded in one batch."""
+    shapes = tensor_shapes(spec)
+    sparse = _encode_sinr(weights, spec, plans, seed)
+    codes: dict[str, Code] = {}
+    for tensor in shapes:
+        plan = plans[tensor.name]
+        if isinstance(plan, DensePlan):
+            symbols = quantizer.quantize(weights[tensor.name].numpy(), plan.step)
+            codes[tensor.name] = DenseCode(symbols, plan.step)
+        else:
+            codes[tensor.name] = sparse[tensor.name]
+    return CodedNetwork(spec, codes, seed)
+
+
+def decode_tensors(network: CodedNetwork) -> dict[str, Tensor]:
+    """The weights that the integers stand for, float32; bit for bit the same on every machine."""
+    return {
+        tensor.name: torch.from_numpy(decode_tensor(network.codes[tensor.name], tensor, network))
+        for tensor in tensor_shapes(network.spec)
+    }
+
+
+def decode_tensor(code: Code, tensor: TensorShape, network: CodedNetwork) -> np.ndarray:
+    """One tensor, float32, in its shape."""
+    if isinstance(code, DenseCode):
+        return quantizer.dequantize(code.symbols, code.step)
+    assert len(tensor.shape) == 2
+    length = blocks.vector_length(tensor.shape, network.spec.width)
+    vectors = np.empty((len(code.support), length), np.float32)
+    for index, (support, symbols) in enumerate(zip(code.support, code.symbols, strict=True)):
+        # Every partial sum is an integer below 2^53: float64 is exact in any order of summation.
+        exact = symbols.astype(np.float64) @ atoms(length, support, network.seed).astype(np.float64)
+        vectors[index] = exact * (code.step * ATOM_SCALE)
+    return np.ascontiguousarray(blocks.from_vectors(vectors, tensor.shape))
+
+
+def _encode_sinr(
+    weights: Mapping[str, Tensor], spec: InrSpec, plans: Mapping[str, Plan], seed: int
+) -> dict[str, SinrCode]:
+    groups: dict[tuple[int, int, int], list[TensorShape]] = {}
+    for tensor in tensor_shapes(spec):
+        plan = plans[tensor.name]
+        if isinstance(plan, SinrPlan):
+            assert len(tensor.shape) == 2, "biases are not sparse-coded (paper, section 3.2)"
+            length = blocks.vector_length(tensor.shape, spec.width)
+            groups.setdefault((length, plan.num_atoms, plan.sparsity), []).append(tensor)
+    codes: dict[str, SinrCode] = {}
+    for (length, num_atoms, sparsity), tensors in groups.items():
+        vectors = [blocks.to_vectors(weights[t.name].numpy(), length) for t in tensors]
+        support, values = _sparse_code(np.concatenate(vectors), num_atoms, sparsity, seed)
+        start = 0
+        for tensor, part in zip(tensors, vectors, strict=True):
+            plan = plans[tensor.name]
+            assert isinstance(plan, SinrPlan)
+            rows = slice(start, start + len(part))
+            start += len(part)
+            step = plan.step or quantizer.step_for_bits(values[rows], plan.bits)
+            symbols = quantizer.quantize(values[rows], step)
+            codes[tensor.name] = SinrCode(support[rows], symbols, step, num_atoms)
+    return codes
+
+
+def _sparse_code(
+    vectors: np.ndarray, num_atoms: int, sparsity: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """OMP over the seeded dictionary: supports (n, s), ascending, and coefficients of the atoms (n, s)."""
+    matrix = torch.from_numpy(dictionary(vectors.shape[1], num_atoms, seed).astype(np.float32)).T
+    norms = torch.linalg.vector_norm(matrix, dim=0)
+    result = omp(matrix / norms, torch.from_numpy(np.ascontiguousarray(vectors.T)), sparsity=sparsity)
+    support = result.support.numpy()
+    values = result.values.numpy() / (norms.numpy()[support.clip(0)] * ATOM_SCALE)
+    for row in np.flatnonzero((support < 0).any(axis=1)):
+        support[row], values[row] = _filled(support[row], values[row])
+    order = np.argsort(support, axis=1)
+    return np.take_along_axis(support, order, 1), np.take_along_axis(values, order, 1)
+
+
+def _filled(support: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fills the slots of a vector that stopped early with unused atoms of coefficient zero."""
+    used = support >= 0
+    free = np.setdiff1d(np.arange(len(support)), support[used])[: np.count_nonzero(~used)]
+    return np.concatenate([support[used], free]), np.where(used, values, 0)[np.argsort(~used, kind="stable")]

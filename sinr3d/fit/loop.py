@@ -1,0 +1,173 @@
+"""The one training loop, for every signal."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from sinr3d.fit.optim import OptimizerOptions, make_optimizers, set_cosine_rate
+from sinr3d.inr.mlp import Mlp, Weights, build
+from sinr3d.inr.spec import InrSpec
+from sinr3d.fit.signal import Signal
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a network is fitted.
+
+    Attributes:
+        steps: optimizer steps of a full run.
+        batch: coordinates a step.
+        optimizer: the optimizers and their rates.
+        target: stop as soon as the score reaches this (dB or IoU); None runs all steps.
+        max_seconds: time budget; the schedule ends with it, so that the run depends on the machine's speed.
+        seed: of the initial weights and of the batches.
+        device: where to fit, "cpu", "cuda", "cuda:1", ...
+        compile: torch.compile the step (CUDA).
+        half: bfloat16 autocast of the matrix products (CUDA).
+        scores: how often the score is taken in a run.
+    """
+
+    steps: int = 3000
+    batch: int = 16384
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    target: float | None = None
+    max_seconds: float | None = None
+    seed: int = 0
+    device: str = "cpu"
+    compile: bool = False
+    half: bool = False
+    scores: int = 20
+
+
+@dataclass(frozen=True)
+class FitProgress:
+    """Where a run stands: step of steps, the last score and the seconds so far."""
+
+    step: int
+    steps: int
+    score: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A fitted network.
+
+    Attributes:
+        weights: the best seen, float32 on the CPU.
+        score: their score by the signal's metric.
+        steps: optimizer steps taken.
+        seconds: wall time.
+        interrupted: the run was ended by Ctrl-C; the weights are the best until then.
+    """
+
+    weights: Weights
+    score: float
+    steps: int
+    seconds: float
+    interrupted: bool
+
+
+def fit(
+    spec: InrSpec,
+    signal: Signal,
+    options: FitOptions,
+    on_progress: Callable[[FitProgress], None] | None = None,
+) -> FitResult:
+    """Fits a network to a signal: minibatches of coordinates, cosine schedule, the best weights kept.
+
+    The same spec, signal and options give the same weights on the same machine with the same number of
+    threads. Ctrl-C ends the run early and keeps the best so far.
+
+    Args:
+        spec: the network.
+        signal: what to fit.
+        options: steps, batch, rates, targets.
+        on_progress: called at each score and every few steps between.
+
+    Returns:
+        The best weights and how they were reached.
+    """
+    network = build(spec, options.seed).to(options.device)
+    run = _Run(network, signal, options, on_progress)
+    try:
+        run.loop()
+    except KeyboardInterrupt:
+        run.interrupted = True
+    if run.best is None:
+        run.take_score()
+    assert run.best is not None
+    return FitResult(run.best, run.best_score, run.step, run.seconds(), run.interrupted)
+
+
+class _Run:
+    """The state of one run of the loop."""
+
+    def __init__(
+        self,
+        network: Mlp,
+        signal: Signal,
+        options: FitOptions,
+        on_progress: Callable[[FitProgress], None] | None,
+    ) -> None:
+        self.network, self.signal, self.options, self.on_progress = network, signal, options, on_progress
+        self.forward = torch.compile(network) if options.compile else network
+        self.optimizers = make_optimizers(network, options.optimizer)
+        self.generator = torch.Generator().manual_seed(options.seed + 1)
+        self.start = time.monotonic()
+        self.step = 0
+        self.best: Weights | None = None
+        self.best_score = float("-inf")
+        self.last_score = float("nan")
+        self.interrupted = False
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.start
+
+    def loop(self) -> None:
+        every = max(1, self.options.steps // self.options.scores)
+        report_every = max(1, every // 10)
+        while self.step < self.options.steps and self.progress() < 1.0:
+            set_cosine_rate(self.optimizers, self.progress())
+            self.take_step()
+            self.step += 1
+            if self.step % every == 0:
+                self.take_score()
+                if self.options.target is not None and self.best_score >= self.options.target:
+                    return
+            elif self.step % report_every == 0:
+                self.report()
+        self.take_score()
+
+    def progress(self) -> float:
+        by_steps = self.step / self.options.steps
+        if self.options.max_seconds is None:
+            return by_steps
+        return max(by_steps, self.seconds() / self.options.max_seconds)
+
+    def take_step(self) -> None:
+        device = torch.device(self.options.device)
+        coords, targets = self.signal.sample(self.options.batch, self.generator)
+        coords, targets = coords.to(device), targets.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.options.half):
+            outputs = self.forward(coords)
+        loss = self.signal.loss(outputs.float(), targets)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def take_score(self) -> None:
+        with torch.no_grad():
+            device = self.options.device
+            self.last_score = self.signal.score(lambda coords: self.network(coords.to(device)).cpu())
+        if self.last_score > self.best_score or self.best is None:
+            self.best, self.best_score = self.network.weights(), self.last_score
+        self.report()
+
+    def report(self) -> None:
+        if self.on_progress is not None:
+            self.on_progress(FitProgress(self.step, self.options.steps, self.last_score, self.seconds()))

@@ -1,0 +1,49 @@
+"""Optimizers: Muon for the hidden matrices, Adam for the rest, one schedule for both."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from sinr3d.inr.mlp import Mlp
+from sinr3d.inr.spec import tensor_shapes
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """Learning rates.
+
+    Attributes:
+        name: "muon" (hidden matrices by Muon, the rest by Adam) or "adam" (all by Adam).
+        muon_lr: of Muon; momentum 0.95, Nesterov, 5 Newton-Schulz steps, no weight decay.
+        adam_lr: of Adam.
+    """
+
+    name: str = "muon"
+    muon_lr: float = 5e-3
+    adam_lr: float = 2e-3
+
+
+def make_optimizers(network: Mlp, options: OptimizerOptions) -> list[torch.optim.Optimizer]:
+    """The optimizers of a network's parameters; each keeps its peak rate as `initial_lr`."""
+    tensors = network.named_tensors()
+    hidden = {t.name for t in tensor_shapes(network.spec) if t.role == "hidden"}
+    if options.name == "adam" or not hidden:
+        hidden = set()
+    rest = [tensor for name, tensor in tensors.items() if name not in hidden]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(rest, lr=options.adam_lr, betas=(0.9, 0.99))]
+    if hidden:
+        matrices = [tensors[name] for name in sorted(hidden)]
+        optimizers.append(torch.optim.Muon(matrices, lr=options.muon_lr, momentum=0.95, weight_decay=0.0))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers
+
+
+def set_cosine_rate(optimizers: list[torch.optim.Optimizer], progress: float) -> None:
+    """Sets every rate to its peak times (1 + cos(pi progress)) / 2, progress in [0, 1]."""
+    factor = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * factor

@@ -1,0 +1,95 @@
+"""Networks built from an InrSpec, with named weight tensors in a fixed order."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sinr3d.inr.encoding import frequency_encoding
+from sinr3d.inr.layers import activation, initial_bound
+from sinr3d.inr.spec import InrSpec, tensor_shapes
+
+Weights = dict[str, Tensor]
+"""Weight tensors by name, float32, in the order of `tensor_shapes(spec)`."""
+
+
+class Mlp(nn.Module):
+    """A coordinate network: coords (N, in_features) -> raw outputs (N, out_features).
+
+    Its parameters carry the names of `tensor_shapes(spec)` with "." replaced by "_".
+    """
+
+    def __init__(self, spec: InrSpec, weights: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.spec = spec
+        self._names = [tensor.name for tensor in tensor_shapes(spec)]
+        for name in self._names:
+            self.register_parameter(_key(name), nn.Parameter(weights[name].detach().clone().float()))
+
+    def weights(self) -> Weights:
+        """A copy of all tensors, float32 on the CPU, in the fixed order."""
+        return {name: self._tensor(name).detach().float().cpu().clone() for name in self._names}
+
+    def named_tensors(self) -> dict[str, nn.Parameter]:
+        """The parameters themselves by tensor name."""
+        return {name: self._tensor(name) for name in self._names}
+
+    def forward(self, coords: Tensor) -> Tensor:
+        """Raw outputs (N, out_features) at coords (N, in_features)."""
+        return evaluate(self.spec, self.named_tensors(), coords)
+
+    def _tensor(self, name: str) -> nn.Parameter:
+        return self.get_parameter(_key(name))
+
+
+def evaluate(spec: InrSpec, weights: Mapping[str, Tensor], coords: Tensor) -> Tensor:
+    """Evaluates a network with the given tensors: a pure function, differentiable in both arguments.
+
+    Args:
+        spec: the network.
+        weights: its tensors, as `tensor_shapes(spec)` names them.
+        coords: (N, in_features).
+
+    Returns:
+        (N, out_features), real.
+    """
+    values = frequency_encoding(coords, spec.frequencies)
+    for layer in range(spec.hidden_layers + 1):
+        omega = spec.first_omega if layer == 0 else spec.hidden_omega
+        name = "first" if layer == 0 else f"hidden.{layer - 1}"
+        nonlinearity, scale = activation(spec.activation, omega, spec.sigma)
+        values = nonlinearity(_linear(weights, name, values, scale))
+    values = _linear(weights, "last", values, 1.0)
+    return values.real if values.is_complex() else values
+
+
+def _linear(weights: Mapping[str, Tensor], name: str, values: Tensor, scale: float) -> Tensor:
+    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+    if f"{name}.weight.im" in weights:
+        weight = torch.complex(weight, weights[f"{name}.weight.im"])
+        bias = torch.complex(bias, weights[f"{name}.bias.im"])
+    if scale != 1.0:
+        weight, bias = weight * scale, bias * scale
+    return functional.linear(values, weight, bias)
+
+
+def build(spec: InrSpec, seed: int = 0) -> Mlp:
+    """A freshly initialised network, the same for the same spec and seed.
+
+    Raises:
+        ValueError: the activation is unknown.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    weights: Weights = {}
+    fan_in = 1
+    for tensor in tensor_shapes(spec):
+        if len(tensor.shape) == 2:
+            fan_in = tensor.shape[1]
+        bound = initial_bound(spec, tensor, fan_in)
+        weights[tensor.name] = (torch.rand(tensor.shape, generator=generator) * 2 - 1) * bound
+    return Mlp(spec, weights)
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "_")
