@@ -11,9 +11,9 @@ from sinr3d.metrics import psnr
 
 @pytest.fixture(scope="module")
 def picture():
-    y, x = np.mgrid[0:64, 0:80] / 64
+    y, x = np.mgrid[0:48, 0:56] / 48
     channels = [np.sin(9 * x + 3 * y), np.cos(7 * x * y), np.sin(30 * (x - 0.5) ** 2 + 20 * y**2)]
-    noise = np.random.default_rng(0).normal(0, 6, (64, 80, 3))
+    noise = np.random.default_rng(0).normal(0, 6, (48, 56, 3))
     return np.clip(127 + 90 * np.stack(channels, -1) + noise, 0, 255).astype(np.uint8)
 
 
@@ -43,18 +43,15 @@ def test_the_smallest_file_reaches_the_target_and_the_next_coarser_does_not(code
     found = images.smallest_at_psnr(codec, picture, target)
     assert found.psnr_db >= target
     coarser = codec.qualities[codec.qualities.index(found.quality) - 1]
-    assert all(
-        images._code(codec, picture, coarser, variant).psnr_db < target
-        or images._code(codec, picture, coarser, variant).num_bytes >= found.num_bytes
-        for variant in codec.variants
-    )
+    below = [images._code(codec, picture, coarser, variant) for variant in codec.variants]
+    assert all(coded.psnr_db < target or coded.num_bytes >= found.num_bytes for coded in below)
 
 
 @pytest.mark.parametrize("codec", each_codec())
 def test_a_higher_target_costs_more(codec, picture):
     if codec.missing():
         pytest.skip(codec.missing())
-    sizes = [images.smallest_at_psnr(codec, picture, target).num_bytes for target in (20, 23, 25)]
+    sizes = [images.smallest_at_psnr(codec, picture, target).num_bytes for target in (20, 24)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1]
 
