@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sinr3d.errors import EmptyMeshError, MeshError
-from sinr3d.modalities.signal import Evaluate
+from sinr3d.fit.signal import Evaluate
 
 Progress = Callable[[float], None]
 """Called now and then with the fraction done, from 0 to 1."""

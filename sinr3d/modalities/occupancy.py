@@ -19,9 +19,9 @@ from torch import Tensor
 
 from sinr3d import metrics
 from sinr3d.errors import UsageError
+from sinr3d.fit.signal import Evaluate
 from sinr3d.modalities.isosurface import Progress, evaluate_in_chunks, extract
 from sinr3d.modalities.mesh_io import check_mesh
-from sinr3d.modalities.signal import Evaluate
 from sinr3d.modalities.solid import Solid, as_solid
 
 LOGIT_SCALE = 10.0

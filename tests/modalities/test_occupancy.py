@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sinr3d.errors import EmptyMeshError, MeshError, OpenMeshError, UsageError
+from sinr3d.fit.signal import Evaluate, Signal
 from sinr3d.modalities import isosurface
 from sinr3d.modalities.mesh_io import load_mesh
 from sinr3d.modalities.occupancy import PADDING, OccupancyDomain, OccupancySignal, decode, evaluate_iou
-from sinr3d.modalities.signal import Evaluate, Signal
 from sinr3d.modalities.solid import MeshSolid, VolumeSolid
 
 SHARED = Path(__file__).parents[2].parent / "shared"
