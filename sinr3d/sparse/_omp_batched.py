@@ -1,13 +1,14 @@
 """Batched OMP: all vectors advance together, one atom a step.
 
-    residual r --float32 products, tile by tile--> largest |d^T r| of each group of atoms
-               --float64 rescoring of the winning group--> atom d
+    residual r --products, tile by tile--> largest |d^T r| of each group of atoms
+               --the winning group's products again--> atom d
                --float64 Gram-Schmidt against the basis Q--> new basis vector q, r -= (q^T r) q
 
 The products cost almost everything, and writing them out would double that cost, so they are made in tiles
 that stay in cache and are reduced there to one maximum a group of atoms. D_S = Q L^T with L lower triangular,
-so the values solve L^T x = Q^T y once, at the end. Q, L and r are float64: nothing drifts over hundreds of
-steps, and their share of the time is small.
+so the values solve L^T x = Q^T y once, at the end. The
+products have the dictionary's dtype; Q, L and r are float64: nothing drifts over hundreds of steps, and their
+share of the time is small.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_GROUP = 16  # atoms that share one maximum: large enough to shrink the search, small enough to rescore
+_GROUP = 16  # atoms that share one maximum: enough to shrink the search, few enough to rescore
 _TILE_VALUES = {
     "cpu": 1 << 19,
     "cuda": 1 << 26,
@@ -26,7 +27,7 @@ _CHUNK_BYTES = {"cpu": 1 << 29, "cuda": 1 << 31}  # state of the vectors that ad
 _MAX_CHUNK = {"cpu": 512, "cuda": 1 << 14}
 _FIRST_CAPACITY = 64  # steps that have memory at first when only `tol` limits them
 _NO_SIGNAL = 64.0  # of eps: correlations below this share of ||y|| are rounding
-_REORTHOGONALIZE = 0.01  # of ||d||^2: closer to the span than this, one Gram-Schmidt pass is not enough
+_REORTHOGONALIZE = 0.1  # of ||d||: closer to the span than this, one Gram-Schmidt pass is not enough
 
 
 @dataclass(frozen=True)
@@ -169,56 +170,62 @@ def _finish(state: _State, output: _Output) -> None:
 def _advance(atoms: _Atoms, state: _State, step: int) -> None:
     """Select one atom for each vector that is alive and project it out of the residual."""
     selected, correlation = _best_atoms(atoms, state.residual)
-    atom = atoms.rows[selected].double()
-    coordinates, remainder = _orthogonalize(atom, state.basis[:, :step])
-    squared_distance = remainder.square().sum(dim=1)
-    squared_norm = atom.square().sum(dim=1)
-    independent = squared_distance > torch.finfo(atoms.rows.dtype).eps * squared_norm
+    coordinates, remainder, distance = _orthogonalize(atoms.rows[selected].double(), state.basis[:, :step])
+    squared_norm = distance.square() + coordinates.square().sum(dim=1)
+    independent = distance.square() > torch.finfo(atoms.rows.dtype).eps * squared_norm
     state.alive &= (correlation > state.min_correlation) & independent
-    alive = state.alive[:, None]
-    distance = squared_distance.sqrt()[:, None]
-    direction = torch.where(alive, remainder / distance, 0.0)
+    scale = torch.where(state.alive, 1 / distance, 0.0)[:, None]
+    direction = torch.mul(remainder, scale, out=state.basis[:, step])
     projection = (direction * state.residual).sum(dim=1, keepdim=True)
-    state.residual -= projection * direction
-    state.basis[:, step] = direction
-    state.factor[:, step, :step] = torch.where(alive, coordinates, 0.0)
-    state.factor[:, step, step] = torch.where(alive, distance, 1.0)[:, 0]
+    state.residual.addcmul_(direction, projection, value=-1)
+    state.factor[:, step, :step] = torch.where(state.alive[:, None], coordinates, 0.0)
+    state.factor[:, step, step] = torch.where(state.alive, distance, 1.0)
     state.projections[:, step] = projection[:, 0]
     state.support[:, step] = torch.where(state.alive, selected, -1)
 
 
-def _orthogonalize(atom: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    """Split atoms (n, k1) into coordinates (n, t) in the basis (n, t, k1) and the remainder (n, k1)."""
+def _orthogonalize(atom: Tensor, basis: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Split atoms (n, k1): coordinates (n, t) in the basis (n, t, k1), remainder (n, k1), its norm (n,)."""
     coordinates, remainder = _gram_schmidt(atom, basis)
-    near = remainder.square().sum(dim=1) < _REORTHOGONALIZE * atom.square().sum(dim=1)
+    distance = torch.linalg.vector_norm(remainder, dim=1)
+    near = distance < _REORTHOGONALIZE * torch.linalg.vector_norm(coordinates, dim=1)
     if bool(near.any()):  # "twice is enough" (Giraud, Langou and Rozloznik 2005)
         correction, remainder = _gram_schmidt(remainder, basis)
-        coordinates = coordinates + correction
-    return coordinates, remainder
+        coordinates, distance = coordinates + correction, torch.linalg.vector_norm(remainder, dim=1)
+    return coordinates, remainder, distance
 
 
 def _gram_schmidt(atom: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
     coordinates = torch.bmm(atom[:, None], basis.mT)  # row times matrix: the fast order for small batches
-    return coordinates[:, 0], atom - torch.bmm(coordinates, basis)[:, 0]
+    return coordinates[:, 0], torch.baddbmm(atom[:, None], coordinates, basis, alpha=-1)[:, 0]
 
 
 def _best_atoms(atoms: _Atoms, residual: Tensor) -> tuple[Tensor, Tensor]:
-    """The atom of largest |d^T r| of each residual (n, k1), and that correlation in float64."""
-    group_starts = atoms.group_starts[_group_maxima(atoms, residual).argmax(dim=0)]
-    candidates = group_starts[:, None] + torch.arange(atoms.group, device=residual.device)
-    rows = atoms.rows.index_select(0, candidates.flatten()).view(*candidates.shape, -1).double()
-    correlation, best = torch.bmm(rows, residual[:, :, None])[:, :, 0].abs().max(dim=1)
-    return group_starts + best, correlation
+    """The atom of largest |d^T r| of each residual (n, k1), and that correlation: (n,) each."""
+    residual = residual.to(atoms.rows.dtype)
+    first = atoms.group_starts[_best_groups(_group_maxima(atoms, residual))]
+    candidates = first[:, None] + torch.arange(atoms.group, device=residual.device)
+    rows = atoms.rows.index_select(0, candidates.flatten()).view(*candidates.shape, -1)
+    correlation, best = torch.bmm(residual[:, None], rows.mT)[:, 0].abs().max(dim=1)
+    return first + best, correlation
+
+
+def _best_groups(maxima: Tensor) -> Tensor:
+    """First group with the largest maximum: (num_tiles, groups, n) -> (n,), counted over all tiles."""
+    num_groups, num_vectors = maxima.shape[1:]
+    tile = maxima.amax(dim=1).argmax(dim=0)  # argmax is slow: search the best tile only
+    vector = torch.arange(num_vectors, device=maxima.device)
+    return tile * num_groups + maxima[tile, :, vector].argmax(dim=1)
 
 
 def _group_maxima(atoms: _Atoms, residual: Tensor) -> Tensor:
-    """Largest |d^T r| of each group of atoms: (num_groups, n) in the dictionary's dtype."""
-    residual = residual.to(atoms.rows.dtype).T.contiguous()
+    """Largest |d^T r| of each group of atoms: (num_tiles, groups, n) in the dictionary's dtype."""
+    residual = residual.T.contiguous()
     num_vectors = residual.shape[1]
     products = residual.new_empty(atoms.tile, num_vectors)
     groups = products.view(-1, atoms.group, num_vectors)
-    maxima = residual.new_empty(len(atoms.group_starts), num_vectors)
-    for start, tile_maxima in zip(atoms.tile_starts, maxima.split(len(groups)), strict=True):
+    maxima = residual.new_empty(len(atoms.tile_starts), len(groups), num_vectors)
+    for start, tile_maxima in zip(atoms.tile_starts, maxima, strict=True):
         torch.mm(atoms.rows[start : start + atoms.tile], residual, out=products)
         torch.amax(groups.abs_(), dim=1, out=tile_maxima)
     return maxima

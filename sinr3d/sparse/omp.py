@@ -81,9 +81,10 @@ def omp(
             both given, both missing or out of range.
 
     Note:
-        Correlations are compared in the dictionary's dtype and the winners' neighbours rescored in float64;
-        all other algebra is float64. So near-ties closer than about 1e-6 (float32) may be decided differently
-        on another device or version; exact ties go to the lowest index where the arithmetic is exact.
+        Correlations are compared in the dictionary's dtype, all other algebra is float64. So ties within
+        about 1e-6 in float32 (one vector in some thousands meets one) may be decided otherwise on another
+        device or release, and within 1e-3 where the caller lets torch multiply in TF32; ties that are exact
+        in that arithmetic go to the lowest index.
 
     References:
         Pati, Rezaiifar and Krishnaprasad, "Orthogonal matching pursuit", Asilomar 1993; Rubinstein,
