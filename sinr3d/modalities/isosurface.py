@@ -75,10 +75,8 @@ def extract(
     """The surface evaluate(coords) = iso inside a box around the origin, closed at the sides of the box.
 
     The field is sampled on a coarse grid of at least 128 cells, and at the full resolution only where the
-    surface can
-    be: around a change of sign, or where the value is small against its change from one coarse sample to the
-        next.
-    Details smaller than a coarse cell can be missed if no sample around hints at them.
+    surface can be: around a change of sign, or where the value is small against its change from one coarse
+    sample to the next. Details smaller than a coarse cell can be missed if no sample around hints at them.
 
     Args:
         evaluate: coords (N, 3) float32 -> values (N, 1); inside is above `iso`.
@@ -118,44 +116,50 @@ def sample_grid(evaluate: Evaluate, grid: Grid, iso: float, progress: Progress) 
     Blocks that the surface does not come near hold their coarse value.
     """
     stride = grid.stride
-    corners = stride * np.stack(np.meshgrid(*map(np.arange, grid.coarse), indexing="ij"), -1).reshape(-1, 3)
-    share = 1.0 if stride == 1 else 0.3
-    centers = corners[:, None] + (stride - 1) / 2
-    coarse = np.empty(len(corners), dtype=np.float32)
-    for part, fraction in _chunks(len(corners), 1):
-        coarse[part] = _values_at(evaluate, grid, centers[part], iso)[:, 0]
-        progress(share * fraction)
+    share = 0.3 if stride > 1 else 1.0
+    coarse = _sample_coarse(evaluate, grid, iso, lambda fraction: progress(share * fraction))
     values = np.empty(grid.shape, dtype=np.float32)
-    blocks = values.reshape(
-        [n for count in grid.coarse for n in (count, stride)]
-    )  # a view: (X, s, Y, s, Z, s)
-    blocks[:] = coarse.reshape(grid.coarse)[:, None, :, None, :, None]
+    blocks = values.reshape([n for count in grid.coarse for n in (count, stride)])
+    blocks[:] = coarse[:, None, :, None, :, None]
     if stride > 1:
-        near = corners[_near_surface(coarse.reshape(grid.coarse)).ravel()]
+        near = np.argwhere(_near_surface(coarse))
         _refine(evaluate, grid, near, blocks, iso, lambda fraction: progress(share + (1 - share) * fraction))
-    # A value of exactly 0 would put several vertices on one grid point.
     peak = np.abs(coarse).max()
-    values[np.abs(values) < 1e-6 * peak] = -1e-6 * peak
+    for layer in values:
+        # A value of exactly 0 would put several vertices on one grid point.
+        layer[np.abs(layer) < 1e-6 * peak] = -1e-6 * peak
     for axis in range(3):
         layers = values.swapaxes(0, axis)
         layers[0] = layers[-1] = -peak
+    progress(1.0)
     return values
+
+
+def _sample_coarse(evaluate: Evaluate, grid: Grid, iso: float, progress: Progress) -> NDArray[np.float32]:
+    """Values minus iso at the centres of all blocks, (X, Y, Z)."""
+    coarse = np.empty(math.prod(grid.coarse), dtype=np.float32)
+    for part, fraction in _chunks(coarse.size, 1):
+        block = np.stack(np.unravel_index(np.arange(coarse.size)[part], grid.coarse), -1)
+        centers = grid.stride * block[:, None] + (grid.stride - 1) / 2
+        coarse[part] = _values_at(evaluate, grid, centers, iso)[:, 0]
+        progress(fraction)
+    return coarse.reshape(grid.coarse)
 
 
 def _refine(
     evaluate: Evaluate,
     grid: Grid,
-    corners: NDArray[np.int64],
+    chosen: NDArray[np.int64],
     blocks: NDArray[np.float32],
     iso: float,
     progress: Progress,
 ) -> None:
-    """Fills the blocks whose first fine points are `corners` (N, 3) with values at all their fine points."""
+    """Puts values at all fine points of the chosen blocks (N, 3) into `blocks` (X, s, Y, s, Z, s)."""
     s = grid.stride
-    offsets = np.stack(np.meshgrid(*[np.arange(s)] * 3, indexing="ij"), -1).reshape(-1, 3)
-    for part, fraction in _chunks(len(corners), s**3):
-        fine = _values_at(evaluate, grid, corners[part, None] + offsets, iso)
-        x, y, z = (corners[part] // s).T
+    offsets = np.stack(np.unravel_index(np.arange(s**3), (s, s, s)), -1)
+    for part, fraction in _chunks(len(chosen), s**3):
+        fine = _values_at(evaluate, grid, s * chosen[part, None] + offsets, iso)
+        x, y, z = chosen[part].T
         blocks[x, :, y, :, z, :] = fine.reshape(-1, s, s, s)
         progress(fraction)
 

@@ -4,8 +4,7 @@
                         |                            |
                         +------ evaluate_iou --------+
 
-A raw output of the network times 10 is the logit of "inside"; the surface is where the raw output equals
-`iso`.
+A raw output of the network times 10 is the logit of "inside"; on the surface the raw output is `iso`.
 """
 
 import logging
@@ -18,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sinr3d import metrics
+from sinr3d.codec.header import LONGEST_EXTENT as LONGEST_HALF_SIDE
+from sinr3d.codec.header import OccupancyDomain
 from sinr3d.errors import UsageError
 from sinr3d.fit.signal import Evaluate
 from sinr3d.modalities.isosurface import Progress, evaluate_in_chunks, extract
@@ -25,7 +26,6 @@ from sinr3d.modalities.mesh_io import check_mesh
 from sinr3d.modalities.solid import Solid, as_solid
 
 LOGIT_SCALE = 10.0
-LONGEST_HALF_SIDE = 0.95
 # The field is trained, and means something, up to this distance around the shape's box (normalised units).
 PADDING = 0.05
 # The mesh is looked for a little beyond the box, where a fit may put its surface.
@@ -42,50 +42,6 @@ _SCORE_POINTS = 200_000
 _SCORE_SEED = 0x5C02E
 _EVAL_PADDING = 0.02
 _EVAL_NOISE = 0.01
-
-
-@dataclass(frozen=True)
-class OccupancyDomain:
-    """Where a shape lies and how large it is: world = center + scale * coords.
-
-    `scale`, `extent` and `iso` are rounded to float32 values, so that a file can hold them exactly.
-
-    Attributes:
-        center: centre of the shape's bounding box, world units (float64).
-        scale: world units per normalised unit, above 0.
-        extent: half sides of the bounding box, normalised units; the longest is 0.95.
-        iso: raw output of the network on the surface; inside is above.
-        units: unit of length of the world, "" if unknown.
-    """
-
-    center: tuple[float, float, float]
-    scale: float
-    extent: tuple[float, float, float]
-    iso: float = 0.0
-    units: str = ""
-
-    def __post_init__(self) -> None:
-        x, y, z = (float(np.float32(half)) for half in self.extent)
-        object.__setattr__(self, "extent", (x, y, z))
-        object.__setattr__(self, "scale", float(np.float32(self.scale)))
-        object.__setattr__(self, "iso", float(np.float32(self.iso)))
-
-    @classmethod
-    def around(cls, bounds: NDArray[np.float64], units: str = "") -> "OccupancyDomain":
-        """The domain of a shape with bounds (2, 3), world units."""
-        half = np.ptp(bounds, axis=0) / 2
-        scale = float(np.float32(half.max() / LONGEST_HALF_SIDE))
-        x, y, z = (bounds.sum(0) / 2).tolist()
-        a, b, c = (half / scale).tolist()
-        return cls((x, y, z), scale, (a, b, c), units=units)
-
-    def to_coords(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """World points (N, 3) in normalised coordinates."""
-        return (points - np.array(self.center)) / self.scale
-
-    def to_world(self, coords: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Normalised coordinates (N, 3) as world points."""
-        return np.array(self.center) + self.scale * coords
 
 
 @dataclass(frozen=True)
@@ -273,7 +229,7 @@ def decode(
     Args:
         evaluate: the field, normalised coords (N, 3) float32 -> raw outputs (N, 1).
         domain: the field's domain.
-        resolution: cells along the longest side of the shape's box, 4 to 4096. Memory grows with its cube:
+        resolution: cells along the longest side of the shape's box, 4 to 2048. Memory grows with its cube:
             about a gigabyte at 512 for a shape as wide as it is high.
         iso: raw output on the surface; default: the domain's.
         progress: called with the fraction done, 0 to 1.
@@ -286,8 +242,8 @@ def decode(
         EmptyMeshError: the field is nowhere inside.
         MeshError: the field is not finite.
     """
-    if not 4 <= resolution <= 4096:
-        raise UsageError(f"the resolution is 4 to 4096 cells, got {resolution}")
+    if not 4 <= resolution <= 2048:
+        raise UsageError(f"the resolution is 4 to 2048 cells, got {resolution}")
     level = domain.iso if iso is None else iso
     half_sizes = np.array(domain.extent) + _MESH_PADDING
     vertices, faces = extract(evaluate, half_sizes, resolution, level, progress)

@@ -54,15 +54,16 @@ class MeshSolid:
     """
 
     def __init__(self, mesh: trimesh.Trimesh) -> None:
-        self.bounds = np.array(mesh.bounds, dtype=np.float64)
         self.units = str(mesh.units or "")
         self.is_consistent = bool(mesh.is_winding_consistent)
         self.is_watertight = self.is_consistent and bool(mesh.is_watertight)
-        faces = np.ascontiguousarray(mesh.faces, dtype=np.int64)
+        used, faces = np.unique(np.asarray(mesh.faces, dtype=np.int64), return_inverse=True)
+        faces = np.ascontiguousarray(faces.reshape(-1, 3))
         if not self.is_consistent:
             faces = np.asarray(igl.bfs_orient(faces)[0], dtype=np.int64)
-        vertices = np.asarray(mesh.vertices, dtype=np.float64)
+        vertices = np.asarray(mesh.vertices, dtype=np.float64)[used]
         self.triangles = vertices[faces]
+        self.bounds = np.stack([vertices.min(0), vertices.max(0)])
         self._winding = WindingNumbers(vertices, faces)
 
     def inside(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:

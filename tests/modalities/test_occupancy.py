@@ -216,6 +216,14 @@ def test_holes_flips_and_inversion_hardly_matter():
     assert (MeshSolid(holed).inside(points) != expected).mean() < 0.01
 
 
+def test_vertices_of_no_face_do_not_count():
+    mesh = trimesh.creation.box((1, 2, 3))
+    vertices = np.concatenate([[[np.nan] * 3, [1e9] * 3], mesh.vertices])
+    solid = MeshSolid(trimesh.Trimesh(vertices, mesh.faces + 2, process=False))
+    np.testing.assert_array_equal(solid.bounds, mesh.bounds)
+    assert solid.inside(np.zeros((1, 3))).all()
+
+
 def test_the_log_says_how_inside_is_decided(caplog: pytest.LogCaptureFixture):
     mesh = trimesh.creation.icosphere(subdivisions=2)
     with caplog.at_level(logging.INFO, logger="sinr3d"):
