@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sinr3d import metrics
-from sinr3d.codec.header import LONGEST_EXTENT as LONGEST_HALF_SIDE
 from sinr3d.codec.header import OccupancyDomain
 from sinr3d.errors import UsageError
 from sinr3d.fit.signal import Evaluate

@@ -43,16 +43,16 @@ def check_closed_and_outward(mesh: trimesh.Trimesh) -> None:
 
 @given(
     st.tuples(*[st.floats(-1e6, 1e6)] * 3),
-    st.tuples(*[st.floats(1e-3, 1e6)] * 3),
+    st.tuples(*[st.floats(0.1, 1e6)] * 3),
 )
-def test_domain_restores_the_world(low: tuple[float, ...], size: tuple[float, ...]):
+def test_domain_holds_the_shape_and_restores_the_world(low: tuple[float, ...], size: tuple[float, ...]):
     bounds = np.array([low, np.add(low, size)])
     domain = OccupancyDomain.around(bounds)
-    assert max(domain.extent) == pytest.approx(0.95, rel=1e-6)
+    assert max(domain.extent) == pytest.approx(0.95, abs=1 / 128)
     for value in (domain.scale, *domain.extent, domain.iso):
         assert value == float(np.float32(value))
     coords = domain.to_coords(bounds)
-    np.testing.assert_allclose(np.abs(coords), [domain.extent] * 2, rtol=1e-5, atol=1e-7)
+    assert (np.abs(coords) <= np.array(domain.extent) + 1e-6).all()
     np.testing.assert_allclose(domain.to_world(coords), bounds, rtol=1e-12, atol=1e-9)
 
 
@@ -388,7 +388,7 @@ def test_real_meshes_become_signals(name: str):
     signal = OccupancySignal.from_mesh(mesh, 0, num_points=6000)
     assert 0.05 < signal.score_inside.float().mean() < 0.3
     assert 0.3 < signal.targets.mean() < 0.45
-    world = signal.domain.to_world(np.outer([-1, 1], signal.domain.extent))
-    np.testing.assert_allclose(world, mesh.bounds, rtol=1e-6, atol=1e-6 * signal.domain.scale)
+    coords = signal.domain.to_coords(np.array(mesh.bounds))
+    np.testing.assert_allclose(np.abs(coords), [signal.domain.extent] * 2, atol=1 / 64)
     sides = signal.score_coords[signal.score_inside].abs().amax(0).numpy() / signal.domain.extent
     assert (sides > 0.9).all()
