@@ -4,11 +4,10 @@
                --the winning group's products again--> atom d
                --float64 Gram-Schmidt against the basis Q--> new basis vector q, r -= (q^T r) q
 
-The products cost almost everything, and writing them out would double that cost, so they are made in tiles
+The products cost almost everything, and writing them out can double that cost, so they are made in tiles
 that stay in cache and are reduced there to one maximum a group of atoms. D_S = Q L^T with L lower triangular,
-so the values solve L^T x = Q^T y once, at the end. The
-products have the dictionary's dtype; Q, L and r are float64: nothing drifts over hundreds of steps, and their
-share of the time is small.
+so the values solve L^T x = Q^T y once, at the end. The products have the dictionary's dtype; Q, L and r are
+float64: nothing drifts over hundreds of steps, and their share of the time is small.
 """
 
 import dataclasses
@@ -126,7 +125,7 @@ def _solve_chunk(
 
 def _start(targets: Tensor, rows: Tensor, capacity: int) -> _State:
     num_vectors, length = targets.shape
-    residual = targets.double()
+    residual = targets.double().contiguous()  # bmm of a transposed batch is a loop over its matrices
     norms = torch.linalg.vector_norm(residual, dim=1)
     return _State(
         rows=rows,
