@@ -101,7 +101,7 @@ def test_surface_that_leaves_the_box_is_closed():
     assert (mesh.extents > [1.9, 0.8, 0.8]).all()
 
 
-@pytest.mark.parametrize("resolution", [16, 33, 140])
+@pytest.mark.parametrize("resolution", [16, 33, 192])
 def test_noise_is_still_watertight_even_in_float32(resolution: int):
     def noise(coords: Tensor) -> Tensor:
         return torch.sin(7919 * torch.sin(coords @ torch.tensor([[531.7], [297.1], [773.3]])))
