@@ -32,7 +32,7 @@ from sinr3d.inr.mlp import evaluate
 from sinr3d.inr.spec import InrSpec, TensorShape, tensor_shapes
 from sinr3d.sparse.blocks import vector_length
 
-_TRIAL = 1 / 32  # trial step, of the tensor's root mean square: small enough for the linear regime
+_TRIAL = 1 / 100  # of the tensor's root mean square: trial noise small enough for the linear regime
 _SINR_ATOMS = (1024, 16384)
 _SINR_SPARSITY = (1 / 16, 1 / 8, 1 / 4, 3 / 8)
 
@@ -49,17 +49,20 @@ class Gains:
 
 
 def measure_gains(weights: Mapping[str, Tensor], spec: InrSpec, probe: Tensor) -> Gains:
-    """Rounds one tensor at a time with a fine step and measures the error at the probe points."""
+    """Adds small noise to one tensor at a time and measures the error at the probe points.
+
+    The noise is +-sigma with random signs, not rounding: the error of rounding a single value may be zero.
+    """
+    signs = torch.Generator().manual_seed(0)
     with torch.no_grad():
         exact = evaluate(spec, weights, probe)
         gains = {}
         for tensor in tensor_shapes(spec):
-            values = weights[tensor.name].numpy()
-            step = _TRIAL * float(np.sqrt(np.mean(values.astype(np.float64) ** 2))) or 1e-6
-            rounded = torch.from_numpy(quantizer.dequantize(quantizer.quantize(values, step), step))
-            moved = evaluate(spec, {**weights, tensor.name: rounded}, probe)
-            error = float((moved - exact).square().mean())
-            gains[tensor.name] = max(error / (step**2 / 12), 1e-12)
+            values = weights[tensor.name]
+            sigma = max(_TRIAL * float(values.square().mean().sqrt()), 1e-6)
+            noise = sigma * (2.0 * torch.randint(2, values.shape, generator=signs) - 1.0)
+            moved = evaluate(spec, {**weights, tensor.name: values + noise}, probe)
+            gains[tensor.name] = max(float((moved - exact).square().mean()) / sigma**2, 1e-12)
     return Gains(gains)
 
 

@@ -4,14 +4,17 @@ Each dataclass packs and unpacks itself; a field is read, written and shown from
 nor numpy, so that `sinr3d info` starts at once. `FORMAT.md` holds the normative layout.
 """
 
+import math
 import struct
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sinr3d.codec.limits import check_limit
-from sinr3d.errors import CorruptFileError, TruncatedFileError
+from sinr3d.errors import CorruptFileError, MeshError, TruncatedFileError
 from sinr3d.inr.spec import ACTIVATION_IDS, InrSpec
 
+LONGEST_EXTENT = 0.95
+"""Half of the longest side of a shape's box in normalised units: the network is defined a little beyond it."""
 COLOUR_SPACES = {"srgb": 1, "grey": 2}
 PROFILES = {"rd": 1, "paper": 2}
 
@@ -47,6 +50,11 @@ class Reader:
                 return value
         raise CorruptFileError(f"{self.what}: an integer is longer than 5 bytes")
 
+    def signed(self) -> int:
+        """A signed integer, zigzag-coded: 0, -1, 1, -2, ..."""
+        value = self.varint()
+        return (value >> 1) ^ -(value & 1)
+
     def text(self) -> str:
         """A UTF-8 string of at most 255 bytes behind its length."""
         try:
@@ -69,6 +77,11 @@ def pack_varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+def pack_signed(value: int) -> bytes:
+    """A signed integer as the varint of its zigzag code."""
+    return pack_varint(value << 1 if value >= 0 else (-value << 1) - 1)
 
 
 def _pack_text(text: str) -> bytes:
@@ -164,7 +177,7 @@ class OccupancyDomain:
     """Where a shape stands in the world: world = center + scale * coords.
 
     Attributes:
-        center: of the bounding box, original units, float64.
+        center: near the centre of the bounding box, original units; `round_center` of it, so that it is short.
         scale: original units a normalised unit, > 0; float32-exact.
         extent: half sizes of the bounding box in normalised units, the longest about 0.95; float32-exact.
         iso: raw output at the surface; larger is inside; float32-exact.
@@ -178,6 +191,32 @@ class OccupancyDomain:
     iso: float = 0.0
     units: str = ""
 
+    def __post_init__(self) -> None:
+        """Rounds every number to what a file can hold."""
+        scale = _float32(self.scale)
+        x, y, z = (round_center(value, scale) for value in self.center)
+        a, b, c = (_float32(value) for value in self.extent)
+        for name, value in (("scale", scale), ("center", (x, y, z)), ("extent", (a, b, c))):
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "iso", _float32(self.iso))
+
+    @staticmethod
+    def around(bounds: Any, units: str = "") -> "OccupancyDomain":
+        """The domain of a shape with bounds (2, 3): lowest and highest corner, original units."""
+        low, high = ([float(value) for value in corner] for corner in bounds)
+        scale = _float32(max(h - l for l, h in zip(low, high, strict=True)) / 2 / LONGEST_EXTENT)
+        center = [round_center((l + h) / 2, scale) for l, h in zip(low, high, strict=True)]
+        a, b, c = (max(h - m, m - l) / scale for l, m, h in zip(low, center, high, strict=True))
+        return OccupancyDomain((center[0], center[1], center[2]), scale, (a, b, c), units=units)
+
+    def to_coords(self, points: Any) -> Any:
+        """World points (N, 3), a float64 array, in normalised coordinates."""
+        return (points - self.center) / self.scale
+
+    def to_world(self, coords: Any) -> Any:
+        """Normalised coordinates (N, 3), a float64 array, as world points."""
+        return coords * self.scale + self.center
+
     def check_network(self, in_features: int, out_features: int) -> None:
         """Refuses a network that is not (x, y, z) -> one value."""
         if (in_features, out_features) != (3, 1):
@@ -185,17 +224,40 @@ class OccupancyDomain:
 
     def pack(self) -> bytes:
         """The section DOMAIN of a shape."""
-        return struct.pack("<3df3ff", *self.center, self.scale, *self.extent, self.iso) + _pack_text(self.units)
+        quantum = center_quantum(self.scale)
+        center = b"".join(pack_signed(round(value / quantum)) for value in self.center)
+        return struct.pack("<f3ff", self.scale, *self.extent, self.iso) + center + _pack_text(self.units)
 
     @staticmethod
     def unpack(reader: Reader) -> "OccupancyDomain":
         """Reads what `pack` wrote."""
-        cx, cy, cz, scale, ex, ey, ez, iso = reader.unpack("3df3ff")
-        domain = OccupancyDomain((cx, cy, cz), scale, (ex, ey, ez), iso, reader.text())
-        finite = all(abs(value) < 1e30 for value in (*domain.center, scale, iso))
-        if not (finite and scale > 0 and all(0 < e <= 1 for e in domain.extent)):
-            raise CorruptFileError(f"the domain of the shape makes no sense: {domain}")
-        return domain
+        scale, ex, ey, ez, iso = reader.unpack("f3ff")
+        if not (1e-30 < scale < 1e30 and all(0 < e <= 1 for e in (ex, ey, ez)) and abs(iso) < 1e30):
+            raise CorruptFileError(f"the domain of the shape makes no sense: {(scale, ex, ey, ez, iso)}")
+        quantum = center_quantum(scale)
+        cx, cy, cz = (reader.signed() * quantum for _ in range(3))
+        return OccupancyDomain((cx, cy, cz), scale, (ex, ey, ez), iso, reader.text())
+
+
+def _float32(value: float) -> float:
+    return struct.unpack("<f", struct.pack("<f", value))[0]
+
+
+def center_quantum(scale: float) -> float:
+    """The unit of a stored center: the power of two in (scale / 256, scale / 128]."""
+    return math.ldexp(1.0, math.frexp(scale)[1] - 8)
+
+
+def round_center(center: float, scale: float) -> float:
+    """The nearest center that a file can hold: within scale / 256, so that the shape still fits its box.
+
+    Raises:
+        MeshError: it lies more than 2^26 scales from the origin.
+    """
+    units = round(center / center_quantum(scale))
+    if abs(units) >= 1 << 34:
+        raise MeshError(f"a shape at {center} with a size of {scale} is too far from the origin; move it")
+    return units * center_quantum(scale)
 
 
 Domain = ImageDomain | OccupancyDomain

@@ -12,7 +12,6 @@ from sinr3d.inr.spec import InrSpec, TensorShape, tensor_shapes
 from sinr3d.sparse.blocks import vector_length
 
 CODERS = {"brotli": 0, "range": 1}
-_DENSE, _SINR = 0, 1
 
 
 def pack_codes(network: CodedNetwork, coder: str) -> dict[int, bytes]:
@@ -23,7 +22,8 @@ def pack_codes(network: CodedNetwork, coder: str) -> dict[int, bytes]:
     codes = list(network.codes.values())
     sparse = [code for code in codes if isinstance(code, SinrCode)]
     head = bytes([CODERS[coder]]) + (pack_varint(network.seed) if sparse else b"")
-    payloads = {TENSORS: head + b"".join(_pack_code(code) for code in codes)}
+    methods = np.packbits([isinstance(code, SinrCode) for code in codes], bitorder="little").tobytes()
+    payloads = {TENSORS: head + methods + b"".join(_pack_code(code) for code in codes)}
     if coder == "range":
         payloads[VALUES] = _range_values(codes)
         if sparse:
@@ -53,9 +53,14 @@ def unpack_codes(payloads: dict[int, bytes], spec: InrSpec) -> CodedNetwork:
         raise CorruptFileError(f"entropy coder {coder} is unknown; this reader knows {sorted(CODERS.values())}")
     has_supports = SUPPORTS in payloads
     seed = reader.varint() if has_supports else 0
-    empty = {t.name: _unpack_code(reader, t, spec, has_supports) for t in tensor_shapes(spec)}
+    shapes = tensor_shapes(spec)
+    methods = reader.take((len(shapes) + 7) // 8)
+    flags = np.unpackbits(np.frombuffer(methods, np.uint8), bitorder="little")
+    if flags[len(shapes) :].any() or flags.any() != has_supports:
+        raise CorruptFileError("the methods of the tensors do not fit the sections")
+    empty = {t.name: _unpack_code(reader, t, spec, bool(f)) for t, f in zip(shapes, flags, strict=False)}
     reader.finish()
-    _check_work(empty, spec, num_bytes, has_supports)
+    _check_work(empty, spec, num_bytes)
     fill = _fill_range if coder == CODERS["range"] else _fill_brotli
     codes = fill(empty, payloads[VALUES], payloads.get(SUPPORTS, b""))
     return CodedNetwork(spec, codes, seed)
@@ -63,19 +68,18 @@ def unpack_codes(payloads: dict[int, bytes], spec: InrSpec) -> CodedNetwork:
 
 def _pack_code(code: Code) -> bytes:
     if isinstance(code, DenseCode):
-        return bytes([_DENSE]) + quantizer.pack_step(code.step)
+        return quantizer.pack_step(code.step)
     sizes = pack_varint(code.num_atoms) + pack_varint(code.support.shape[1])
-    return bytes([_SINR]) + quantizer.pack_step(code.step) + sizes
+    return quantizer.pack_step(code.step) + sizes
 
 
-def _unpack_code(reader: Reader, tensor: TensorShape, spec: InrSpec, has_supports: bool) -> Code:
+def _unpack_code(reader: Reader, tensor: TensorShape, spec: InrSpec, sparse: bool) -> Code:
     """The code of one tensor with all its symbols still zero; broadcast views, so that no memory is taken."""
-    (method,) = reader.unpack("B")
     step = quantizer.unpack_step(reader.take(2))
-    if method == _DENSE:
+    if not sparse:
         return DenseCode(np.broadcast_to(np.int32(0), tensor.shape), step)
-    if method != _SINR or len(tensor.shape) != 2 or not has_supports:
-        raise CorruptFileError(f"tensor {tensor.name} is coded by method {method}, which does not fit it")
+    if len(tensor.shape) != 2:
+        raise CorruptFileError(f"the bias {tensor.name} is said to be sparse-coded")
     num_atoms, sparsity = reader.varint(), reader.varint()
     length = vector_length((tensor.shape[0], tensor.shape[1]), spec.width)
     check_limit("the length of a sparse-coded vector", length, 1, MAX_VECTOR_LENGTH)
@@ -85,15 +89,13 @@ def _unpack_code(reader: Reader, tensor: TensorShape, spec: InrSpec, has_support
     return SinrCode(symbols, symbols, step, num_atoms)
 
 
-def _check_work(codes: dict[str, Code], spec: InrSpec, num_bytes: int, has_supports: bool) -> None:
+def _check_work(codes: dict[str, Code], spec: InrSpec, num_bytes: int) -> None:
     check_limit("the number of symbols", sum(c.symbols.size for c in codes.values()), 1, max_values(num_bytes))
     work = 0
     for tensor in tensor_shapes(spec):
         code = codes[tensor.name]
         if isinstance(code, SinrCode) and len(tensor.shape) == 2:
             work += code.symbols.size * vector_length(tensor.shape, spec.width)
-    if has_supports and work == 0:
-        raise CorruptFileError("the file has a section SUPPORTS but no tensor that uses it")
     check_limit("the atom values to regenerate", work, 0, max_atom_values(num_bytes))
 
 

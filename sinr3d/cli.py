@@ -1,0 +1,526 @@
+"""The command line: parsing and printing. Data goes to standard output, everything for people to standard error."""
+
+import dataclasses
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+import tyro
+from tyro.conf import Positional, arg
+
+import sinr3d
+from sinr3d import files
+from sinr3d.errors import SinrError, UsageError
+
+if TYPE_CHECKING:
+    from sinr3d.fit.loop import FitProgress
+
+Output = Annotated[str, arg(aliases=["-o"], metavar="PATH")]
+Force = Annotated[bool, arg(aliases=["-f"])]
+Json = Annotated[bool, arg()]
+
+
+class Command(Protocol):
+    """A verb of the command line."""
+
+    def run(self) -> int | None:
+        """Does it; returns the exit code, 0 where None."""
+        ...
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Encode an image, a mesh or a boolean volume into one small .sinr file.
+
+    Images: .png .jpg .webp .tif .bmp .ppm; shapes: .obj .ply .stl .glb .off, and volumes in .npy .npz.
+    Ctrl-C ends the fit early and writes the best network so far.
+
+    Examples:
+      sinr3d encode lucy.obj -o lucy.sinr
+      sinr3d encode photo.png -o photo.sinr --target-psnr 30
+      sinr3d encode bunny.ply -o bunny.sinr --target-size 6000 --effort 7
+    """
+
+    input: Positional[str]
+    """The file to encode, or - for standard input."""
+    output: Output
+    """The .sinr file to write, or - for standard output."""
+    profile: Literal["rd", "paper"] = "rd"
+    """rd: the smallest file at the quality asked. paper: SINR as published (OMP, 16 bits, Brotli)."""
+    quality: Annotated[float, arg(aliases=["-q"])] = 50.0
+    """0 to 100: sets the network's width, 16 at 0, 64 at 50, 256 at 100."""
+    target_psnr: float | None = None
+    """Smallest file with at least this PSNR in dB (images)."""
+    target_iou: float | None = None
+    """Smallest file with at least this IoU (shapes)."""
+    target_size: int | None = None
+    """Best file of at most this many bytes."""
+    effort: Annotated[int, arg(aliases=["-e"])] = 5
+    """1 to 9: how long the network is fitted."""
+    seed: int = 0
+    """Of the fit and of the dictionary; the same seed gives the same file on the same machine."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:n."""
+    kind: Literal["image", "occupancy"] | None = None
+    """What the input is, where its suffix does not say."""
+    width: int | None = None
+    """Neurons in a hidden layer, instead of the quality's."""
+    hidden_layers: int = 3
+    """Square matrices between the first and the last layer."""
+    activation: Literal["sine", "gauss", "wire", "relu"] = "sine"
+    """Of the hidden layers; relu comes with a frequency encoding."""
+    steps: int | None = None
+    """Optimizer steps, instead of the effort's."""
+    optimizer: Literal["muon", "adam"] = "muon"
+    """muon: Muon for the hidden matrices, Adam for the rest."""
+    max_seconds: float | None = None
+    """Time budget of the fit; the file then depends on the machine's speed."""
+    force: Force = False
+    """Overwrite the output."""
+    json: Json = False
+    """Print the result as JSON on standard output."""
+
+    def run(self) -> int:
+        """Encodes and says how it went."""
+        files.check_output(self.output, force=self.force)
+        if self.json and self.output == "-":
+            raise UsageError("--json and -o - both want standard output")
+        from sinr3d.encoder import EncodeOptions, encode_signal
+
+        names = {field.name for field in dataclasses.fields(EncodeOptions)}
+        options = EncodeOptions(**{name: getattr(self, name) for name in names})
+        start = time.monotonic()
+        signal = _load_signal(self.input, self.seed, self.kind)
+        with _fit_bar(signal.metric) as on_progress:
+            encoded = encode_signal(signal, options, on_progress)
+        files.write_bytes(self.output, encoded.data)
+        spec = encoded.spec
+        result = {
+            "output": self.output,
+            "kind": signal.kind,
+            "profile": self.profile,
+            "bytes": len(encoded.data),
+            encoded.metric: round(encoded.score, 6),
+            f"{encoded.metric}_float": round(encoded.float_score, 6),
+            "width": spec.width,
+            "hidden_layers": spec.hidden_layers,
+            "activation": spec.activation,
+            "weights": spec.num_weights,
+            "steps": encoded.steps,
+            "seconds": round(time.monotonic() - start, 2),
+            "interrupted": encoded.interrupted,
+        }
+        if signal.kind == "image":
+            result["bpp"] = round(8 * len(encoded.data) / (signal.domain.width * signal.domain.height), 5)
+        if self.json:
+            print(json.dumps(result))
+        _say(
+            f"{self.output}: {len(encoded.data):,} bytes, {_score_text(encoded.metric, encoded.score)} "
+            f"(before coding {_score_text(encoded.metric, encoded.float_score)}), {spec.activation} "
+            f"{spec.width} x {spec.hidden_layers}, {spec.num_weights:,} weights, {result['seconds']:.0f} s"
+        )
+        if encoded.interrupted:
+            _say(f"interrupted after {encoded.steps} steps: the file holds the best network until then")
+        return 130 if encoded.interrupted else 0
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Decode a .sinr file: an image to .png ..., a shape to a mesh (.ply .obj .stl .glb .off).
+
+    Needs no option that encoding chose.
+    """
+
+    input: Positional[str]
+    """The .sinr file, or - for standard input."""
+    output: Output
+    """The file to write, or - for standard output (PNG or PLY unless --format says otherwise)."""
+    resolution: int = 256
+    """Shapes: cells along the longest side."""
+    format: str | None = None
+    """Suffix of the output, where its name has none: .png, .glb, ..."""
+    device: str = "cpu"
+    """auto, cpu, cuda or cuda:n."""
+    force: Force = False
+    """Overwrite the output."""
+
+    def run(self) -> None:
+        """Decodes to a file."""
+        files.check_output(self.output, force=self.force)
+        field = _open_field(self.input, self.device)
+        if field.kind == "image":
+            import io
+
+            from sinr3d.modalities import image
+
+            suffix = _suffix(self.output, self.format, ".png", image.SUFFIXES)
+            with _fraction_bar("decoding") as on_progress:
+                pixels = field.pixels(on_progress)
+            buffer = io.BytesIO()
+            image.save(pixels, buffer, suffix)
+            files.write_bytes(self.output, buffer.getvalue())
+            _say(f"{self.output}: {pixels.shape[1]} x {pixels.shape[0]}, {pixels.shape[2]} channels")
+        else:
+            _write_mesh(field, self.output, self.resolution, None, self.format)
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Extract the surface of a shape as a closed mesh, by marching cubes."""
+
+    input: Positional[str]
+    """The .sinr file, or - for standard input."""
+    output: Output
+    """The mesh to write (.ply .obj .stl .glb .off), or - for standard output (PLY)."""
+    resolution: int = 256
+    """Cells along the longest side."""
+    iso: float | None = None
+    """Raw output at the surface; the file's own by default."""
+    format: str | None = None
+    """Suffix of the output, where its name has none."""
+    device: str = "cpu"
+    """auto, cpu, cuda or cuda:n."""
+    force: Force = False
+    """Overwrite the output."""
+
+    def run(self) -> None:
+        """Meshes to a file."""
+        files.check_output(self.output, force=self.force)
+        _write_mesh(_open_field(self.input, self.device), self.output, self.resolution, self.iso, self.format)
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Score a .sinr file against the original: PSNR and SSIM of an image, IoU of a shape.
+
+    IoU: 1,000,000 uniform points in the reference's bounding box padded by 2 %, seed 0, and as many near its surface.
+    """
+
+    input: Positional[str]
+    """The .sinr file, or - for standard input."""
+    reference: Positional[str]
+    """The original image, mesh or volume."""
+    device: str = "cpu"
+    """auto, cpu, cuda or cuda:n."""
+    json: Json = False
+    """Print the scores as JSON on standard output."""
+
+    def run(self) -> None:
+        """Scores and prints."""
+        from sinr3d import evaluation
+
+        data = files.read_bytes(self.input)
+        result = evaluation.evaluate_file(data, self.reference, _device(self.device))
+        if self.json:
+            print(json.dumps(result))
+        else:
+            print("  ".join(f"{key} {value}" for key, value in result.items()))
+
+
+@dataclass(frozen=True)
+class Info:
+    """Say what a .sinr file holds: the network, the domain, every section with its bytes. Decodes nothing."""
+
+    input: Positional[str]
+    """The .sinr file, or - for standard input."""
+    verify: bool = False
+    """Decode the weights too, to be sure that the file is whole."""
+    json: Json = False
+    """Print as JSON on standard output."""
+
+    def run(self) -> None:
+        """Reads the header and prints it."""
+        from sinr3d.codec.info import describe
+
+        data = files.read_bytes(self.input)
+        facts = describe(data)
+        if self.verify:
+            sinr3d.decode(data)
+            facts["verified"] = True
+        if self.json:
+            print(json.dumps(facts))
+            return
+        for key, value in facts.items():
+            if isinstance(value, dict):
+                print(f"{key}:")
+                for name, inner in value.items():
+                    print(f"  {name:<16} {inner}")
+            else:
+                print(f"{key:<18} {value}")
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare a .sinr file with every rival at the same work: a table and a picture.
+
+    The file's own network is coded by every weight coder, and the original by the codecs of its kind at the
+    quality that the file has. Rivals that are not installed are listed as such: pip install 'sinr3d[bench]'.
+    """
+
+    input: Positional[str]
+    """The .sinr file, or - for standard input."""
+    reference: Positional[str]
+    """The original image or mesh."""
+    output: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None
+    """The picture; INPUT.compare.png by default."""
+    force: Force = False
+    """Overwrite the picture."""
+    json: Json = False
+    """Print the table as JSON on standard output."""
+
+    def run(self) -> None:
+        """Runs all rivals, prints the table, writes the picture."""
+        picture = self.output or f"{'stdin' if self.input == '-' else Path(self.input)}.compare.png"
+        files.check_output(picture, force=self.force)
+        from sinr3d.bench import compare
+
+        data = files.read_bytes(self.input)
+        with _fraction_bar("comparing") as on_progress:
+            result = compare.run(data, self.reference, on_progress)
+        if self.json:
+            print(json.dumps([dataclasses.asdict(row) for row in result.rows]))
+        else:
+            _print_table(compare.render(result))
+        files.write_bytes(picture, compare.picture(result))
+        _say(f"picture: {picture}")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Run a benchmark by name.
+
+    omp: the sparse coder beside scikit-learn, SPAMS and its matrix products alone.
+    rule: the sweep of dictionary size and sparsity that fixes the paper profile's rule.
+    results: the figures of the README, on the image and meshes given.
+    """
+
+    name: Positional[Literal["omp", "rule", "results"]]
+    """Which."""
+    inputs: Positional[list[str]] = dataclasses.field(default_factory=list)
+    """Files to work on: images for rule, images and meshes for results."""
+    output: Annotated[str | None, arg(aliases=["-o"], metavar="DIR")] = None
+    """Folder for data and plots; none are written without it."""
+    quick: bool = False
+    """A smaller problem."""
+    json: Json = False
+    """Print the figures as JSON on standard output."""
+
+    def run(self) -> None:
+        """Runs it and prints its table."""
+        from sinr3d.bench import registry
+
+        with _fraction_bar(f"bench {self.name}") as on_progress:
+            table, facts = registry.run(self.name, self.inputs, self.output, self.quick, on_progress)
+        if self.json:
+            print(json.dumps(facts))
+        else:
+            _print_table(table)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Fit a shape that sinr3d makes by itself, encode it in both profiles, decode, mesh, compare; under 2 minutes."""
+
+    output: Annotated[str, arg(aliases=["-o"], metavar="DIR")] = "sinr3d-demo"
+    """Folder for the mesh, the .sinr files and the picture."""
+    steps: int = 1500
+    """Optimizer steps."""
+    resolution: int = 192
+    """Cells along the longest side of the decoded mesh."""
+    force: Force = False
+    """Overwrite what the folder holds."""
+    json: Json = False
+    """Print the table as JSON on standard output."""
+
+    def run(self) -> None:
+        """Runs the demo and prints its table."""
+        from sinr3d.bench import demo
+
+        folder = Path(self.output)
+        for name in demo.OUTPUTS:
+            if folder.is_dir():
+                files.check_output(str(folder / name), force=self.force)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _fit_bar("iou") as on_progress:
+            result = demo.run(folder, self.steps, self.resolution, on_progress)
+        if self.json:
+            print(json.dumps([dataclasses.asdict(row) for row in result.rows]))
+        else:
+            _print_table(demo.render(result))
+        _say(f"written to {folder}: {', '.join(demo.OUTPUTS)}")
+
+
+COMMANDS: dict[str, type[Command]] = {
+    "encode": Encode,
+    "decode": Decode,
+    "eval": Eval,
+    "info": Info,
+    "mesh": Mesh,
+    "compare": Compare,
+    "demo": Demo,
+    "bench": Bench,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point: runs one verb; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("sinr3d")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)
+    try:
+        return _parse(arguments).run() or 0
+    except SinrError as error:
+        if debug:
+            raise
+        _say(f"sinr3d: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        _say("sinr3d: interrupted; nothing was written")
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        _say(f"sinr3d: {type(error).__name__}: {error}; give --debug for the traceback")
+        return 1
+
+
+def _parse(arguments: list[str]) -> Command:
+    if arguments == ["--version"]:
+        print(f"sinr3d {sinr3d.__version__}")
+        sys.exit(0)
+    # Only the verb's own parser is built: it is faster, and its --help is one page.
+    if arguments and arguments[0] in COMMANDS:
+        verb = COMMANDS[arguments[0]]
+        return tyro.cli(verb, args=arguments[1:], prog=f"sinr3d {arguments[0]}")
+    return tyro.extras.subcommand_cli_from_dict(
+        COMMANDS, args=arguments or ["--help"], prog="sinr3d", description=sinr3d.__doc__
+    )
+
+
+
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _score_text(metric: str, score: float) -> str:
+    return f"{score:.2f} dB" if metric == "psnr" else f"IoU {score:.4f}"
+
+
+def _device(name: str) -> str:
+    from sinr3d.encoder import pick_device
+
+    return pick_device(name)
+
+
+def _open_field(path: str, device: str) -> "sinr3d.Field":
+    data = files.read_bytes(path)
+    try:
+        return sinr3d.decode(data, _device(device))
+    except SinrError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _load_signal(path: str, seed: int, kind: str | None) -> Any:
+    from sinr3d.encoder import make_signal
+
+    if path != "-":
+        return make_signal(path, seed, kind)
+    import tempfile
+
+    from sinr3d.modalities import sniff
+
+    data = files.read_bytes("-")
+    with tempfile.NamedTemporaryFile(suffix=sniff.suffix_of(data, kind)) as file:
+        file.write(data)
+        file.flush()
+        return make_signal(file.name, seed, kind)
+
+
+def _suffix(output: str, given: str | None, default: str, known: tuple[str, ...]) -> str:
+    suffix = given or Path(output).suffix or default
+    suffix = (suffix if suffix.startswith(".") else f".{suffix}").lower()
+    if suffix not in known:
+        raise UsageError(f"{output}: the suffix {suffix!r} does not fit this field; use one of {' '.join(known)}")
+    return suffix
+
+
+def _write_mesh(
+    field: "sinr3d.Field", output: str, resolution: int, iso: float | None, given: str | None
+) -> None:
+    from sinr3d.modalities import mesh_io
+
+    suffix = _suffix(output, given, ".ply", mesh_io.MESH_SUFFIXES)
+    with _fraction_bar("meshing") as on_progress:
+        mesh = field.mesh(resolution, iso, on_progress)
+    files.write_bytes(output, mesh_io.mesh_bytes(mesh, suffix))
+    closed = "closed" if mesh.is_watertight else "not closed"
+    _say(f"{output}: {len(mesh.vertices):,} vertices, {len(mesh.faces):,} faces, {closed}")
+
+
+def _print_table(table: Any) -> None:
+    from rich.console import Console
+
+    console = Console()
+    # Piped into a file a table keeps its full width; on a terminal it fits the window.
+    Console(width=None if console.is_terminal else 160).print(table)
+
+
+@contextmanager
+def _fit_bar(metric: str) -> Iterator[Any]:
+    """A progress bar of a fit with ETA and the current score, on a terminal only; yields the callback."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("fitting"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(
+        *columns,
+        TextColumn("{task.fields[score]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task("fit", total=None, score="")
+
+        def update(progress: "FitProgress") -> None:
+            known = progress.score == progress.score
+            score = _score_text(metric, progress.score) if known else ""
+            bar.update(task, total=progress.steps, completed=progress.step, score=score)
+
+        yield update
+
+
+@contextmanager
+def _fraction_bar(what: str) -> Iterator[Any]:
+    """A progress bar of a fraction done, on a terminal only; yields the callback."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda fraction: bar.update(task, completed=fraction)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""What a file says of itself, without decoding its weights. Needs neither torch nor numpy."""
+
+import dataclasses
+from typing import Any
+
+from sinr3d.codec import container
+from sinr3d.codec.header import Reader, Record, unpack_domain, unpack_spec
+from sinr3d.errors import CorruptFileError
+
+
+def describe(data: bytes) -> dict[str, Any]:
+    """The facts of a file: kind, network, domain, record, and every section with its bytes.
+
+    Args:
+        data: a whole .sinr file.
+
+    Returns:
+        Plain values, ready for JSON.
+
+    Raises:
+        CorruptFileError and its kinds, UnsupportedVersionError, UnsupportedFeatureError: what is wrong.
+    """
+    sections = container.unpack_container(data)
+    for tag in (container.NETWORK, container.DOMAIN, container.TENSORS, container.VALUES):
+        if tag not in sections:
+            raise CorruptFileError(f"the file has no section {container.SECTION_NAMES[tag]}")
+    spec = unpack_spec(sections[container.NETWORK].payload)
+    domain = unpack_domain(sections[container.DOMAIN].payload)
+    code_bytes = sum(
+        len(sections[tag].payload) for tag in (container.VALUES, container.SUPPORTS) if tag in sections
+    )
+    facts: dict[str, Any] = {
+        "kind": domain.kind,
+        "bytes": len(data),
+        "format_version": container.VERSION,
+        "weights": spec.num_weights,
+        "bits_per_weight": round(8 * len(data) / spec.num_weights, 3),
+    }
+    if domain.kind == "image":
+        facts["bpp"] = round(8 * len(data) / (getattr(domain, "width") * getattr(domain, "height")), 5)
+    facts["network"] = dataclasses.asdict(spec)
+    facts["domain"] = dataclasses.asdict(domain)
+    facts["coder"] = _coder(sections[container.TENSORS].payload)
+    if container.RECORD in sections:
+        record = dataclasses.asdict(Record.unpack(sections[container.RECORD].payload))
+        record["writer"] = ".".join(map(str, record["writer"]))
+        facts["record"] = record
+    sizes = {section.name: section.num_bytes for section in sections.values()}
+    facts["sections"] = {"head": len(data) - sum(sizes.values()), **sizes}
+    facts["overhead_bytes"] = len(data) - code_bytes
+    return facts
+
+
+def _coder(tensors: bytes) -> str:
+    number = Reader(tensors, "the section TENSORS").take(1)[0]
+    return {0: "brotli", 1: "range"}.get(number, f"unknown ({number})")

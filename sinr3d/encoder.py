@@ -1,0 +1,372 @@
+"""From a signal to a file: fit a network, choose how to code it, write the bytes."""
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import trimesh
+from torch import Tensor
+
+import sinr3d
+from sinr3d.codec import allocate, paper
+from sinr3d.codec.header import Domain, Record
+from sinr3d.codec.pipeline import pack_file
+from sinr3d.codec.tensors import CodedNetwork, Plan, decode_tensors, encode_tensors
+from sinr3d.errors import MissingFileError, TargetError, UsageError
+from sinr3d.fit.loop import FitOptions, FitProgress, FitResult, fit
+from sinr3d.fit.optim import OptimizerOptions
+from sinr3d.fit.signal import Signal
+from sinr3d.inr.mlp import Weights, evaluate
+from sinr3d.inr.spec import ACTIVATION_IDS, InrSpec, default_spec
+
+EFFORT_STEPS = {1: 300, 2: 700, 3: 1500, 4: 2500, 5: 4000, 6: 6000, 7: 9000, 8: 14000, 9: 22000}
+"""Optimizer steps of a fit by effort."""
+MUON_RATES = {"image": 5e-3, "occupancy": 2e-3}
+"""Peak learning rate of the hidden matrices by kind; measured on KODAK and on Lucy."""
+PROFILES = ("rd", "paper")
+_TARGET_MARGIN_DB = 0.15
+_BITS_A_WEIGHT = 8.0
+_log = logging.getLogger("sinr3d")
+
+
+class DomainSignal(Signal, Protocol):
+    """A signal that knows where it lives."""
+
+    domain: Domain
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How a signal is encoded.
+
+    Attributes:
+        profile: "rd", the smallest file at the quality asked, or "paper", SINR as published.
+        quality: 0 to 100; sets the network's width: 16 at 0, 64 at 50, 256 at 100.
+        target_psnr: dB an image must reach; None leaves it to `quality`.
+        target_iou: IoU a shape must reach.
+        target_size: bytes the file must not exceed.
+        effort: 1 to 9; optimizer steps by EFFORT_STEPS.
+        seed: of the fit and of the dictionary.
+        device: "auto", "cpu", "cuda" or "cuda:n".
+        width: neurons in a hidden layer; None takes the quality's.
+        hidden_layers: square matrices between the first and the last layer.
+        activation: "sine", "gauss", "wire" or "relu".
+        steps: optimizer steps; None takes the effort's.
+        optimizer: "muon" or "adam".
+        max_seconds: time budget of the fit; None is none. The file then depends on the machine's speed.
+    """
+
+    profile: str = "rd"
+    quality: float = 50.0
+    target_psnr: float | None = None
+    target_iou: float | None = None
+    target_size: int | None = None
+    effort: int = 5
+    seed: int = 0
+    device: str = "auto"
+    width: int | None = None
+    hidden_layers: int = 3
+    activation: str = "sine"
+    steps: int | None = None
+    optimizer: str = "muon"
+    max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses options that make no sense."""
+        targets = [t for t in (self.target_psnr, self.target_iou, self.target_size) if t is not None]
+        checks = [
+            (self.profile in PROFILES, f"profile is one of {PROFILES}, got {self.profile!r}"),
+            (0 <= self.quality <= 100, f"quality is 0 to 100, got {self.quality}"),
+            (self.effort in EFFORT_STEPS, f"effort is 1 to 9, got {self.effort}"),
+            (0 <= self.seed < 1 << 32, f"seed is 0 to 4294967295, got {self.seed}"),
+            (self.width is None or 2 <= self.width <= 1024, f"width is 2 to 1024, got {self.width}"),
+            (0 <= self.hidden_layers <= 16, f"hidden_layers is 0 to 16, got {self.hidden_layers}"),
+            (self.activation in ACTIVATION_IDS, f"activation is one of {tuple(ACTIVATION_IDS)}"),
+            (self.steps is None or self.steps >= 1, f"steps is at least 1, got {self.steps}"),
+            (len(targets) <= 1, "give one of target_psnr, target_iou and target_size, not several"),
+            (not targets or self.profile == "rd", "targets need the profile rd; paper fixes its own rate"),
+            (self.target_iou is None or 0 < self.target_iou < 1, "target_iou lies between 0 and 1"),
+            (self.target_size is None or self.target_size >= 200, "target_size is at least 200 bytes"),
+        ]
+        for holds, message in checks:
+            if not holds:
+                raise UsageError(message)
+
+
+@dataclass(frozen=True)
+class FittedSignal:
+    """A network fitted to a signal, before any coding."""
+
+    spec: InrSpec
+    result: FitResult
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A finished file and how it came about.
+
+    Attributes:
+        data: the bytes of the .sinr file.
+        metric: "psnr" or "iou".
+        score: of the decoded weights.
+        float_score: of the network before coding.
+        spec: the network.
+        steps: optimizer steps of the fit.
+        seconds: wall time of the fit.
+        interrupted: the fit was ended by Ctrl-C.
+        plans: how each tensor was coded.
+    """
+
+    data: bytes
+    metric: str
+    score: float
+    float_score: float
+    spec: InrSpec
+    steps: int
+    seconds: float
+    interrupted: bool
+    plans: dict[str, Plan]
+
+
+def encode(
+    source: str | Path | np.ndarray | trimesh.Trimesh,
+    options: EncodeOptions | None = None,
+    on_progress: Callable[[FitProgress], None] | None = None,
+    **settings: Any,
+) -> bytes:
+    """Encodes an image or a shape into the bytes of a .sinr file.
+
+    Args:
+        source: a trimesh mesh; an image array (H, W) or (H, W, C), uint8 or uint16; a boolean volume (X, Y, Z);
+            or the path of an image, mesh or volume file.
+        options: how; defaults otherwise.
+        on_progress: called during the fit.
+        **settings: fields of EncodeOptions by name, instead of `options`.
+
+    Returns:
+        The file's bytes.
+
+    Raises:
+        SinrError: a kind of it that says what is wrong with the source or the options.
+
+    Example:
+        data = sinr3d.encode(trimesh.load_mesh("bunny.ply"), quality=40)
+    """
+    options = replace(options or EncodeOptions(), **settings)
+    return encode_signal(make_signal(source, options.seed), options, on_progress).data
+
+
+def make_signal(source: str | Path | np.ndarray | trimesh.Trimesh, seed: int = 0, kind: str | None = None) -> Any:
+    """The signal of an array, a mesh or a file; `kind` decides where a suffix does not."""
+    from sinr3d.modalities import image, mesh_io, occupancy
+
+    if isinstance(source, trimesh.Trimesh):
+        return occupancy.OccupancySignal.from_mesh(source, seed)
+    if isinstance(source, np.ndarray):
+        is_volume = source.dtype == np.bool_ and source.ndim == 3
+        return occupancy.OccupancySignal.from_volume(source, seed) if is_volume else image.ImageSignal(source)
+    path = Path(source)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file")
+    if kind == "image" or (kind is None and kind_of(path.suffix) == "image"):
+        return image.ImageSignal(image.load(path))
+    if path.suffix.lower() in mesh_io.VOLUME_SUFFIXES:
+        return occupancy.OccupancySignal.from_volume(mesh_io.load_volume(path), seed)
+    return occupancy.OccupancySignal.from_mesh(mesh_io.load_mesh(path), seed)
+
+
+def kind_of(suffix: str) -> str:
+    """The kind of signal that a file suffix stands for.
+
+    Raises:
+        UsageError: none is known.
+    """
+    from sinr3d.modalities import image, mesh_io
+
+    if suffix.lower() in image.SUFFIXES:
+        return "image"
+    if suffix.lower() in (*mesh_io.MESH_SUFFIXES, *mesh_io.VOLUME_SUFFIXES):
+        return "occupancy"
+    known = " ".join((*image.SUFFIXES, *mesh_io.MESH_SUFFIXES, *mesh_io.VOLUME_SUFFIXES))
+    raise UsageError(f"the suffix {suffix!r} names no known kind; known are {known}; or give --kind")
+
+
+def encode_signal(
+    signal: DomainSignal,
+    options: EncodeOptions,
+    on_progress: Callable[[FitProgress], None] | None = None,
+) -> Encoded:
+    """Fits a network to a signal and codes it; with a target, widens the network until it is met.
+
+    Raises:
+        TargetError: the target cannot be met with these options.
+        UsageError: the target is of another metric than the signal's.
+    """
+    target = _score_target(signal, options)
+    if target is None:
+        return code_network(fit_network(signal, options, None, on_progress), signal, options)
+    width = options.width or default_width(options)
+    for _ in range(4):
+        fitted = fit_network(signal, replace(options, width=width), None, on_progress)
+        missing = _decibels(signal, target) - _decibels(signal, fitted.result.score)
+        if missing < -_TARGET_MARGIN_DB or fitted.result.interrupted:
+            break
+        if options.width is not None:
+            break
+        # Twice the weights gain about 2 dB; a width counts twice in the weights.
+        width = min(512, math.ceil(width * min(2.0, max(1.15, 2 ** ((missing + 0.3) / 4)))))
+        _log.info("%.2f dB short of the target: widening the network to %d", missing, width)
+    return code_network(fitted, signal, options)
+
+
+def default_width(options: EncodeOptions) -> int:
+    """The width that quality or target size suggests: 16 * 2^(q / 25), or what fits the bytes."""
+    if options.target_size is None:
+        return round(16 * 2 ** (options.quality / 25))
+    weights = 8 * max(options.target_size - 120, 40) / _BITS_A_WEIGHT
+    return max(4, int(math.sqrt(weights / max(options.hidden_layers, 1))))
+
+
+def fit_network(
+    signal: Signal,
+    options: EncodeOptions,
+    spec: InrSpec | None = None,
+    on_progress: Callable[[FitProgress], None] | None = None,
+) -> FittedSignal:
+    """Fits the network that the options ask for, or the one given."""
+    if spec is None:
+        width = options.width or default_width(options)
+        spec = default_spec(
+            signal.in_features, signal.out_features, width, options.hidden_layers, options.activation
+        )
+        if signal.kind == "occupancy" and options.activation == "sine":
+            spec = replace(spec, first_omega=20.0)
+    device = pick_device(options.device)
+    fit_options = FitOptions(
+        steps=options.steps or EFFORT_STEPS[options.effort],
+        optimizer=OptimizerOptions(options.optimizer, muon_lr=MUON_RATES[signal.kind]),
+        max_seconds=options.max_seconds,
+        seed=options.seed,
+        device=device,
+    )
+    return FittedSignal(spec, fit(spec, signal, fit_options, on_progress))
+
+
+def pick_device(name: str) -> str:
+    """The device of a name; "auto" is CUDA where there is one.
+
+    Raises:
+        UsageError: CUDA was asked for and is not there.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("no CUDA device is available; use --device cpu")
+    if name != "cpu" and not name.startswith("cuda"):
+        raise UsageError(f"device is auto, cpu, cuda or cuda:n, got {name!r}")
+    return name
+
+
+def code_network(fitted: FittedSignal, signal: DomainSignal, options: EncodeOptions) -> Encoded:
+    """Codes a fitted network by the profile of the options."""
+    spec, weights = fitted.spec, fitted.result.weights
+    if options.profile == "paper":
+        plans, coder = paper.paper_plans(weights, spec), "brotli"
+    else:
+        plans, coder = _allocate(fitted, signal, options), "range"
+    network = encode_tensors(weights, spec, plans, options.seed)
+    score = _score(network, signal)
+    version = tuple(int(part) for part in sinr3d.__version__.split("."))
+    record = Record(
+        options.profile, options.effort, options.seed, fitted.result.steps, score, (version[0], version[1], version[2])
+    )
+    data = pack_file(network, signal.domain, coder, record)
+    _check_target(data, score, signal, options)
+    return Encoded(
+        data,
+        signal.metric,
+        score,
+        fitted.result.score,
+        spec,
+        fitted.result.steps,
+        fitted.result.seconds,
+        fitted.result.interrupted,
+        plans,
+    )
+
+
+def _allocate(fitted: FittedSignal, signal: DomainSignal, options: EncodeOptions) -> dict[str, Plan]:
+    """The plans of the rd profile: steps by sensitivity at the error that the target leaves, then better codes."""
+    spec, weights = fitted.spec, fitted.result.weights
+    gains = allocate.measure_gains(weights, spec, signal.probe())
+
+    def code(error: float) -> CodedNetwork:
+        return encode_tensors(weights, spec, allocate.dense_plans(gains, weights, spec, error), options.seed)
+
+    if options.target_size is not None:
+        size = options.target_size
+        record = Record(options.profile, options.effort, options.seed, fitted.result.steps, 0.0, (0, 0, 0))
+
+        def fits(error: float) -> bool:
+            return len(pack_file(code(error), signal.domain, "range", record)) <= size
+    else:
+        floor = _score_target(signal, options)
+        if floor is None:
+            floor = _allowed_score(signal, fitted.result.score)
+
+        def fits(error: float) -> bool:
+            return _score(code(error), signal) >= floor
+
+    error = allocate.search_error(fits, start=1e-4)
+    if error is None:
+        # Not even fine steps reach it: code finely, and let the target's check say so.
+        error = 1e-9
+    dense = allocate.dense_plans(gains, weights, spec, error)
+    better = allocate.better_codes(weights, spec, dense, options.seed)
+    if better != dense and options.target_size is None:
+        floor_score = _score_target(signal, options) or _allowed_score(signal, fitted.result.score)
+        if _score(encode_tensors(weights, spec, better, options.seed), signal) < floor_score:
+            return dense
+    return better
+
+
+def _score(network: CodedNetwork, signal: Signal) -> float:
+    weights: Weights = decode_tensors(network)
+
+    def decoded(coords: Tensor) -> Tensor:
+        with torch.no_grad():
+            return evaluate(network.spec, weights, coords)
+
+    return signal.score(decoded)
+
+
+def _score_target(signal: Signal, options: EncodeOptions) -> float | None:
+    asked = {"psnr": options.target_psnr, "iou": options.target_iou}
+    other = {"psnr": "iou", "iou": "psnr"}[signal.metric]
+    if asked[other] is not None:
+        raise UsageError(f"the input is of kind {signal.kind}: give target_{signal.metric}, not target_{other}")
+    return asked[signal.metric]
+
+
+def _allowed_score(signal: Signal, score: float) -> float:
+    """What coding may leave of a network's score: 0.2 dB less, or an IoU whose distance to 1 is 8 % more."""
+    return score - 0.2 if signal.metric == "psnr" else 1 - (1 - score) * 1.08
+
+
+def _decibels(signal: Signal, score: float) -> float:
+    """A score on a scale where 6 is about half the error: PSNR itself, or -20 log10(1 - IoU)."""
+    return score if signal.metric == "psnr" else -20 * math.log10(max(1 - score, 1e-6))
+
+
+def _check_target(data: bytes, score: float, signal: Signal, options: EncodeOptions) -> None:
+    remedy = "raise --effort or --width, or lower the target"
+    target = _score_target(signal, options)
+    if target is not None and score < target:
+        raise TargetError(f"{signal.metric} {target:g} asked for, {score:.4f} reached; {remedy}")
+    if options.target_size is not None and len(data) > options.target_size:
+        raise TargetError(f"{options.target_size} bytes asked for, {len(data)} reached; lower --width")

@@ -1,0 +1,128 @@
+"""Field: what a .sinr file decodes to."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+from torch import Tensor
+
+from sinr3d.codec.header import Domain, ImageDomain, OccupancyDomain, Record
+from sinr3d.codec.pipeline import Contents, decompress
+from sinr3d.errors import MissingFileError, UsageError
+from sinr3d.inr.mlp import evaluate
+from sinr3d.inr.spec import InrSpec
+
+Progress = Callable[[float], None]
+
+
+class Field:
+    """A decoded field: call it with coordinates, or decode it whole.
+
+    Attributes:
+        kind: "image" or "occupancy".
+        spec: the network.
+        weights: its tensors by name, float32; bit-identical on every machine.
+        domain: where the signal lives.
+        record: how the file was made, if the file says so.
+
+    Example:
+        field = sinr3d.open("lucy.sinr")
+        inside = field([[0.0, 10.0, 3.0]]) > field.domain.iso
+        mesh = field.mesh(resolution=256)
+    """
+
+    def __init__(self, contents: Contents, device: str = "cpu") -> None:
+        self.kind: str = contents.domain.kind
+        self.spec: InrSpec = contents.spec
+        self.domain: Domain = contents.domain
+        self.record: Record | None = contents.record
+        self.weights = contents.weights
+        self._device = torch.device(device)
+        self._on_device = {name: value.to(self._device) for name, value in contents.weights.items()}
+
+    def evaluate(self, coords: Tensor) -> Tensor:
+        """Raw network outputs (N, out_features), on the CPU, at normalised coords (N, in_features) in [-1, 1]."""
+        with torch.no_grad():
+            return evaluate(self.spec, self._on_device, coords.to(self._device, torch.float32)).cpu()
+
+    def __call__(self, coords: np.ndarray | Tensor | list) -> np.ndarray:
+        """The signal at any coordinates.
+
+        Args:
+            coords: (..., 2) for an image: x to the right and y down, -1 to 1 from edge to edge.
+                (..., 3) for a shape: points in the units and axes of the original mesh.
+
+        Returns:
+            float32. Image: (..., channels) in [0, 1]. Shape: (...,), above `domain.iso` is inside.
+
+        Raises:
+            ValueError: the last axis has another length.
+        """
+        points = np.asarray(coords, np.float64)
+        if points.ndim < 1 or points.shape[-1] != self.spec.in_features:
+            raise ValueError(f"coords are (..., {self.spec.in_features}), got shape {points.shape}")
+        if isinstance(self.domain, OccupancyDomain):
+            points = (points - np.array(self.domain.center)) / self.domain.scale
+        flat = torch.from_numpy(points.reshape(-1, self.spec.in_features)).float()
+        parts = [self.evaluate(part) for part in flat.split(1 << 16)]
+        values = torch.cat(parts).numpy() if parts else np.empty((0, self.spec.out_features), np.float32)
+        values = values.reshape(*points.shape[:-1], self.spec.out_features)
+        if isinstance(self.domain, ImageDomain):
+            return np.clip((values + 1) / 2, 0, 1)
+        return values[..., 0]
+
+    def pixels(self, progress: Progress | None = None) -> np.ndarray:
+        """The image at its own size: (H, W, C), uint8 or uint16.
+
+        Raises:
+            UsageError: the field is not an image.
+        """
+        from sinr3d.modalities import image
+
+        if not isinstance(self.domain, ImageDomain):
+            raise UsageError(f"the field is of kind {self.kind}: it has no pixels")
+        return image.decode(self.evaluate, self.domain, progress)
+
+    def mesh(
+        self, resolution: int = 256, iso: float | None = None, progress: Progress | None = None
+    ) -> trimesh.Trimesh:
+        """The surface as a closed mesh in original units, by marching cubes.
+
+        Args:
+            resolution: cells along the longest side.
+            iso: raw output at the surface; the file's own by default.
+            progress: called with the fraction done.
+
+        Raises:
+            UsageError: the field is not a shape.
+        """
+        from sinr3d.modalities import occupancy
+
+        if not isinstance(self.domain, OccupancyDomain):
+            raise UsageError(f"the field is of kind {self.kind}: it has no surface")
+        return occupancy.decode(self.evaluate, self.domain, resolution, iso, progress)
+
+
+def decode(data: bytes, device: str = "cpu") -> Field:
+    """Decodes the bytes of a .sinr file.
+
+    Raises:
+        SinrError: CorruptFileError and its kinds, UnsupportedVersionError or UnsupportedFeatureError.
+    """
+    return Field(decompress(bytes(data)), device)
+
+
+def open(path: str | Path, device: str = "cpu") -> Field:
+    """Reads and decodes a .sinr file.
+
+    Raises:
+        MissingFileError: there is no such file.
+        SinrError: as `decode`.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise MissingFileError(f"{path}: {error.strerror or error}") from error
+    return decode(data, device)
