@@ -317,7 +317,7 @@ def _allocate(fitted: FittedSignal, signal: DomainSignal, options: EncodeOptions
     else:
         floor = _score_target(signal, options)
         if floor is None:
-            floor = _allowed_score(signal, fitted.result.score)
+            floor = allowed_score(signal, fitted.result.score)
 
         def fits(error: float) -> bool:
             return _score(code(error), signal) >= floor
@@ -329,7 +329,7 @@ def _allocate(fitted: FittedSignal, signal: DomainSignal, options: EncodeOptions
     dense = allocate.dense_plans(gains, weights, spec, error)
     better = allocate.better_codes(weights, spec, dense, options.seed)
     if better != dense and options.target_size is None:
-        floor_score = _score_target(signal, options) or _allowed_score(signal, fitted.result.score)
+        floor_score = _score_target(signal, options) or allowed_score(signal, fitted.result.score)
         if _score(encode_tensors(weights, spec, better, options.seed), signal) < floor_score:
             return dense
     return better
@@ -353,7 +353,7 @@ def _score_target(signal: Signal, options: EncodeOptions) -> float | None:
     return asked[signal.metric]
 
 
-def _allowed_score(signal: Signal, score: float) -> float:
+def allowed_score(signal: Signal, score: float) -> float:
     """What coding may leave of a network's score: 0.2 dB less, or an IoU whose distance to 1 is 8 % more."""
     return score - 0.2 if signal.metric == "psnr" else 1 - (1 - score) * 1.08
 

@@ -1,0 +1,44 @@
+"""The benchmarks by name."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from rich.table import Table
+
+from sinr3d.errors import UsageError
+
+Progress = Callable[[float], None]
+
+
+def run(
+    name: str, inputs: list[str], output: str | None, quick: bool, on_progress: Progress | None
+) -> tuple[Table, Any]:
+    """Runs a benchmark.
+
+    Args:
+        name: "omp", "rule" or "results".
+        inputs: files to work on; none for omp.
+        output: folder for data and plots.
+        quick: a smaller problem.
+        on_progress: called with the fraction done.
+
+    Returns:
+        The table for people, and the same figures as plain values for JSON.
+    """
+    if name == "omp":
+        from sinr3d.bench import omp
+
+        bench = omp.run(quick=quick)
+        return omp.render(bench), dataclasses.asdict(bench)
+    if not inputs:
+        raise UsageError(f"bench {name} needs files to work on: sinr3d bench {name} FILE ...")
+    if name == "rule":
+        from sinr3d.bench import rule
+
+        result = rule.run(inputs, output, quick, on_progress)
+        return rule.render(result), dataclasses.asdict(result)
+    from sinr3d.bench import results
+
+    rows = results.run(inputs, quick, on_progress)
+    return results.render(rows), [dataclasses.asdict(row) for row in rows]
