@@ -244,8 +244,6 @@ def fit_network(
         spec = default_spec(
             signal.in_features, signal.out_features, width, options.hidden_layers, options.activation
         )
-        if signal.kind == "occupancy" and options.activation == "sine":
-            spec = replace(spec, first_omega=20.0)
     device = pick_device(options.device)
     fit_options = FitOptions(
         steps=options.steps or EFFORT_STEPS[options.effort],

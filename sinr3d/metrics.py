@@ -80,7 +80,7 @@ def iou(a: Array, b: Array) -> float:
     Raises:
         ValueError: the shapes differ, or a dtype is not boolean.
     """
-    x, y = torch.as_tensor(a), torch.as_tensor(b)
+    x, y = (t if isinstance(t, Tensor) else torch.from_numpy(np.array(t)) for t in (a, b))
     if x.dtype != torch.bool or y.dtype != torch.bool or x.shape != y.shape:
         raise ValueError(
             f"iou wants two boolean arrays of one shape, got {x.dtype} {tuple(x.shape)} "
@@ -132,7 +132,7 @@ def bits_per_pixel(num_bytes: int, width: int, height: int) -> float:
 
 def _pair(a: Array, b: Array) -> tuple[Tensor, Tensor]:
     """Both as float64 tensors, checked to have one shape and at least one value."""
-    x, y = torch.as_tensor(a), torch.as_tensor(b)
+    x, y = (t if isinstance(t, Tensor) else torch.from_numpy(np.array(t)) for t in (a, b))
     if x.shape != y.shape or x.numel() == 0:
         raise ValueError(
             f"two arrays of one shape with values are wanted, got {tuple(x.shape)} and {tuple(y.shape)}"

@@ -24,6 +24,7 @@ from sinr3d.encoder import EncodeOptions, FittedSignal, fit_network
 from sinr3d.inr.mlp import evaluate
 from sinr3d.inr.spec import tensor_shapes
 from sinr3d.modalities import image
+from sinr3d.sparse.blocks import vector_length
 
 NETWORKS = ((2, 32), (3, 64), (3, 128))
 RATIOS = (0.15, 0.25, 0.30, 0.35, 0.38, 0.40, 0.42, 0.45, 0.48, 0.499)
@@ -109,7 +110,8 @@ def _sweep(
     }
     size, psnr = _code(encode_tensors(weights, spec, all_16), signal)
     points = [RulePoint(name, spec.hidden_layers, spec.width, 0, 0.0, size, psnr, 0.0, 0.0)]
-    for num_atoms in sorted({8 * spec.width, 4096, 16384, 65536}):
+    length = vector_length((spec.width, spec.width), spec.width)
+    for num_atoms in sorted({min(8 * length, 65536), 4096, 16384, 65536}):
         for ratio in ratios:
             plans = paper_plans(weights, spec, num_atoms, ratio)
             coded = _code(encode_tensors(weights, spec, plans), signal)
