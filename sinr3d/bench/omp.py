@@ -133,8 +133,8 @@ def render(bench: OmpBench) -> Table:
     table = Table(
         title=f"OMP: dictionary {problem.length} x {problem.num_atoms}, s = {problem.sparsity}, "
         f"{problem.num_vectors} vectors, {bench.threads} threads",
-        caption=f"best of {bench.repeats} or more; {bench.num_checked} vectors compared with the float64 oracle. "
-        "SPAMS' omp is order-recursive matching pursuit, which selects other atoms.",
+        caption=f"best of {bench.repeats} or more; {bench.num_checked} vectors compared with the float64 "
+        "oracle. SPAMS' omp is order-recursive matching pursuit, which selects other atoms.",
     )
     table.add_column("solver")
     for heading in ("seconds", "ratio to ours", "supports equal", "residual norm differs by"):
