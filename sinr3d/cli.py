@@ -1,10 +1,14 @@
-"""The command line: parsing and printing. Data goes to standard output, everything for people to standard error."""
+"""The command line: parsing and printing. Data goes to standard output, all else to standard error."""
 
 import dataclasses
+import inspect
 import json
 import logging
+import math
+import os
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import tyro
+from tyro import conf
 from tyro.conf import Positional, arg
 
 import sinr3d
@@ -88,13 +93,16 @@ class Encode:
 
     def run(self) -> int:
         """Encodes and says how it went."""
-        files.check_output(self.output, force=self.force)
         if self.json and self.output == "-":
             raise UsageError("--json and -o - both want standard output")
+        if self.output != "-" and Path(self.output).suffix.lower() != ".sinr":
+            raise UsageError(f"{self.output}: the output of encode ends in .sinr")
+        files.check_output(self.output, force=self.force)
         from sinr3d.encoder import EncodeOptions, encode_signal
 
         names = {field.name for field in dataclasses.fields(EncodeOptions)}
-        options = EncodeOptions(**{name: getattr(self, name) for name in names})
+        settings = {name: getattr(self, name) for name in names}
+        options = EncodeOptions(**{**settings, "device": _device(self.device)})
         start = time.monotonic()
         signal = _load_signal(self.input, self.seed, self.kind)
         with _fit_bar(signal.metric) as on_progress:
@@ -119,7 +127,7 @@ class Encode:
         if signal.kind == "image":
             result["bpp"] = round(8 * len(encoded.data) / (signal.domain.width * signal.domain.height), 5)
         if self.json:
-            print(json.dumps(result))
+            _print_json(result)
         _say(
             f"{self.output}: {len(encoded.data):,} bytes, {_score_text(encoded.metric, encoded.score)} "
             f"(before coding {_score_text(encoded.metric, encoded.float_score)}), {spec.activation} "
@@ -199,7 +207,8 @@ class Mesh:
 class Eval:
     """Score a .sinr file against the original: PSNR and SSIM of an image, IoU of a shape.
 
-    IoU: 1,000,000 uniform points in the reference's bounding box padded by 2 %, seed 0, and as many near its surface.
+    IoU: 1,000,000 uniform points in the reference's bounding box padded by 2 %, seed 0, and as many near its
+    surface. In JSON a null PSNR is infinite, a null SSIM that of an image smaller than its 11 x 11 window.
     """
 
     input: Positional[str]
@@ -216,9 +225,10 @@ class Eval:
         from sinr3d import evaluation
 
         data = files.read_bytes(self.input)
-        result = evaluation.evaluate_file(data, self.reference, _device(self.device))
+        field = _decode(data, self.input, _device(self.device))
+        result = evaluation.evaluate_field(field, len(data), self.reference)
         if self.json:
-            print(json.dumps(result))
+            _print_json(result)
         else:
             print("  ".join(f"{key} {value}" for key, value in result.items()))
 
@@ -239,12 +249,13 @@ class Info:
         from sinr3d.codec.info import describe
 
         data = files.read_bytes(self.input)
-        facts = describe(data)
+        with files.naming(self.input):
+            facts = describe(data)
         if self.verify:
-            sinr3d.decode(data)
+            _decode(data, self.input, "cpu")
             facts["verified"] = True
         if self.json:
-            print(json.dumps(facts))
+            _print_json(facts)
             return
         for key, value in facts.items():
             if isinstance(value, dict):
@@ -284,7 +295,7 @@ class Compare:
         with _fraction_bar("comparing") as on_progress:
             result = compare.run(data, self.reference, on_progress)
         if self.json:
-            print(json.dumps([dataclasses.asdict(row) for row in result.rows]))
+            _print_json([dataclasses.asdict(row) for row in result.rows])
         else:
             _print_table(compare.render(result))
         files.write_bytes(picture, compare.picture(result))
@@ -318,14 +329,17 @@ class Bench:
         with _fraction_bar(f"bench {self.name}") as on_progress:
             table, facts = registry.run(self.name, self.inputs, self.output, self.quick, on_progress)
         if self.json:
-            print(json.dumps(facts))
+            _print_json(facts)
         else:
             _print_table(table)
 
 
 @dataclass(frozen=True)
 class Demo:
-    """Fit a shape that sinr3d makes by itself, encode it in both profiles, decode, mesh, compare; under 2 minutes."""
+    """Fit a shape that sinr3d makes by itself, encode it in both profiles, decode, mesh, compare.
+
+    Takes less than 2 minutes.
+    """
 
     output: Annotated[str, arg(aliases=["-o"], metavar="DIR")] = "sinr3d-demo"
     """Folder for the mesh, the .sinr files and the picture."""
@@ -350,7 +364,7 @@ class Demo:
         with _fit_bar("iou") as on_progress:
             result = demo.run(folder, self.steps, self.resolution, on_progress)
         if self.json:
-            print(json.dumps([dataclasses.asdict(row) for row in result.rows]))
+            _print_json([dataclasses.asdict(row) for row in result.rows])
         else:
             _print_table(demo.render(result))
         _say(f"written to {folder}: {', '.join(demo.OUTPUTS)}")
@@ -368,34 +382,43 @@ COMMANDS: dict[str, type[Command]] = {
 }
 
 
+_PARSING = (conf.FlagCreatePairsOff, conf.DisallowNone, conf.PositionalMetavarFromFieldName)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point: runs one verb; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    _start_log(debug)
+    try:
+        code = _parse([argument for argument in arguments if argument != "--debug"]).run() or 0
+        sys.stdout.flush()
+        return code
+    except SystemExit as stop:  # --help, --version, or a usage error that tyro has explained
+        return stop.code if isinstance(stop.code, int) else 2
+    except KeyboardInterrupt:
+        _say("sinr3d: interrupted; nothing was written")
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone: no message, and none from Python at its exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        if isinstance(error, SinrError):
+            _say(f"sinr3d: {error}")
+            return error.exit_code
+        _say(f"sinr3d: {type(error).__name__}: {error}; give --debug for the traceback")
+        return 1
+
+
+def _start_log(debug: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("sinr3d")
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
-    try:
-        return _parse(arguments).run() or 0
-    except SinrError as error:
-        if debug:
-            raise
-        _say(f"sinr3d: {error}")
-        return error.exit_code
-    except KeyboardInterrupt:
-        _say("sinr3d: interrupted; nothing was written")
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
-    except Exception as error:
-        if debug:
-            raise
-        _say(f"sinr3d: {type(error).__name__}: {error}; give --debug for the traceback")
-        return 1
 
 
 def _parse(arguments: list[str]) -> Command:
@@ -404,18 +427,35 @@ def _parse(arguments: list[str]) -> Command:
         sys.exit(0)
     # Only the verb's own parser is built: it is faster, and its --help is one page.
     if arguments and arguments[0] in COMMANDS:
-        verb = COMMANDS[arguments[0]]
-        return tyro.cli(verb, args=arguments[1:], prog=f"sinr3d {arguments[0]}")
+        name, verb = arguments[0], COMMANDS[arguments[0]]
+        about = inspect.getdoc(verb)
+        return tyro.cli(verb, args=arguments[1:], prog=f"sinr3d {name}", description=about, config=_PARSING)
     return tyro.extras.subcommand_cli_from_dict(
-        COMMANDS, args=arguments or ["--help"], prog="sinr3d", description=sinr3d.__doc__
+        COMMANDS, args=arguments or ["--help"], prog="sinr3d", description=_ABOUT, config=_PARSING
     )
 
 
+_ABOUT = """Neural fields small enough to send: a scene, shape or image in one small .sinr file.
 
+sinr3d VERB --help describes a verb, sinr3d --version prints the version, and --debug after any verb shows the
+traceback of an error."""
 
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
+
+
+def _print_json(facts: Any) -> None:
+    """Strict JSON on standard output; a number that is not finite becomes null."""
+    print(json.dumps(_finite(facts), allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _score_text(metric: str, score: float) -> str:
@@ -429,11 +469,12 @@ def _device(name: str) -> str:
 
 
 def _open_field(path: str, device: str) -> "sinr3d.Field":
-    data = files.read_bytes(path)
-    try:
-        return sinr3d.decode(data, _device(device))
-    except SinrError as error:
-        raise type(error)(f"{path}: {error}") from error
+    return _decode(files.read_bytes(path), path, _device(device))
+
+
+def _decode(data: bytes, path: str, device: str) -> "sinr3d.Field":
+    with files.naming(path):
+        return sinr3d.decode(data, device)
 
 
 def _load_signal(path: str, seed: int, kind: str | None) -> Any:
@@ -441,22 +482,23 @@ def _load_signal(path: str, seed: int, kind: str | None) -> Any:
 
     if path != "-":
         return make_signal(path, seed, kind)
-    import tempfile
+    import io
 
     from sinr3d.modalities import sniff
 
     data = files.read_bytes("-")
-    with tempfile.NamedTemporaryFile(suffix=sniff.suffix_of(data, kind)) as file:
-        file.write(data)
-        file.flush()
-        return make_signal(file.name, seed, kind)
+    stream = io.BytesIO(data)
+    stream.name = "standard input"  # for messages
+    return make_signal(stream, seed, kind, sniff.suffix_of(data, kind))
 
 
 def _suffix(output: str, given: str | None, default: str, known: tuple[str, ...]) -> str:
     suffix = given or Path(output).suffix or default
     suffix = (suffix if suffix.startswith(".") else f".{suffix}").lower()
     if suffix not in known:
-        raise UsageError(f"{output}: the suffix {suffix!r} does not fit this field; use one of {' '.join(known)}")
+        raise UsageError(
+            f"{output}: the suffix {suffix!r} does not fit this field; use one of {' '.join(known)}"
+        )
     return suffix
 
 

@@ -2,10 +2,10 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import torch
@@ -29,7 +29,10 @@ EFFORT_STEPS = {1: 300, 2: 700, 3: 1500, 4: 2500, 5: 4000, 6: 6000, 7: 9000, 8: 
 MUON_RATES = {"image": 5e-3, "occupancy": 2e-3}
 """Peak learning rate of the hidden matrices by kind; measured on KODAK and on Lucy."""
 PROFILES = ("rd", "paper")
+OPTIMIZERS = ("muon", "adam")
+_ACTIVATIONS = tuple(ACTIVATION_IDS)
 _TARGET_MARGIN_DB = 0.15
+_MAX_WIDENINGS = 3
 _BITS_A_WEIGHT = 8.0
 _log = logging.getLogger("sinr3d")
 
@@ -78,6 +81,7 @@ class EncodeOptions:
 
     def __post_init__(self) -> None:
         """Refuses options that make no sense."""
+        rates = {"target_psnr": self.target_psnr, "max_seconds": self.max_seconds}
         targets = [t for t in (self.target_psnr, self.target_iou, self.target_size) if t is not None]
         checks = [
             (self.profile in PROFILES, f"profile is one of {PROFILES}, got {self.profile!r}"),
@@ -86,8 +90,13 @@ class EncodeOptions:
             (0 <= self.seed < 1 << 32, f"seed is 0 to 4294967295, got {self.seed}"),
             (self.width is None or 2 <= self.width <= 1024, f"width is 2 to 1024, got {self.width}"),
             (0 <= self.hidden_layers <= 16, f"hidden_layers is 0 to 16, got {self.hidden_layers}"),
-            (self.activation in ACTIVATION_IDS, f"activation is one of {tuple(ACTIVATION_IDS)}"),
+            (
+                self.activation in ACTIVATION_IDS,
+                f"activation is one of {_ACTIVATIONS}",
+            ),
             (self.steps is None or self.steps >= 1, f"steps is at least 1, got {self.steps}"),
+            (self.optimizer in OPTIMIZERS, f"optimizer is one of {OPTIMIZERS}, got {self.optimizer!r}"),
+            *((v is None or 0 < v < math.inf, f"{k} is above 0, got {v}") for k, v in rates.items()),
             (len(targets) <= 1, "give one of target_psnr, target_iou and target_size, not several"),
             (not targets or self.profile == "rd", "targets need the profile rd; paper fixes its own rate"),
             (self.target_iou is None or 0 < self.target_iou < 1, "target_iou lies between 0 and 1"),
@@ -142,8 +151,8 @@ def encode(
     """Encodes an image or a shape into the bytes of a .sinr file.
 
     Args:
-        source: a trimesh mesh; an image array (H, W) or (H, W, C), uint8 or uint16; a boolean volume (X, Y, Z);
-            or the path of an image, mesh or volume file.
+        source: a trimesh mesh; an image array (H, W) or (H, W, C), uint8 or uint16; a boolean volume
+            (X, Y, Z); or the path of an image, mesh or volume file.
         options: how; defaults otherwise.
         on_progress: called during the fit.
         **settings: fields of EncodeOptions by name, instead of `options`.
@@ -161,8 +170,25 @@ def encode(
     return encode_signal(make_signal(source, options.seed), options, on_progress).data
 
 
-def make_signal(source: str | Path | np.ndarray | trimesh.Trimesh, seed: int = 0, kind: str | None = None) -> Any:
-    """The signal of an array, a mesh or a file; `kind` decides where a suffix does not."""
+def make_signal(
+    source: str | Path | BinaryIO | np.ndarray | trimesh.Trimesh,
+    seed: int = 0,
+    kind: str | None = None,
+    suffix: str | None = None,
+) -> Any:
+    """The signal of an array, a mesh or a file.
+
+    Args:
+        source: as of `encode`, or a binary file object.
+        seed: of the training points of a shape.
+        kind: "image" or "occupancy" of a file whose suffix does not say.
+        suffix: format of a file object.
+
+    Raises:
+        MissingFileError: there is no such file.
+        UsageError: the suffix names no known kind, or the source is none of these.
+        MalformedInputError: the source cannot be encoded.
+    """
     from sinr3d.modalities import image, mesh_io, occupancy
 
     if isinstance(source, trimesh.Trimesh):
@@ -170,14 +196,19 @@ def make_signal(source: str | Path | np.ndarray | trimesh.Trimesh, seed: int = 0
     if isinstance(source, np.ndarray):
         is_volume = source.dtype == np.bool_ and source.ndim == 3
         return occupancy.OccupancySignal.from_volume(source, seed) if is_volume else image.ImageSignal(source)
-    path = Path(source)
-    if not path.is_file():
-        raise MissingFileError(f"{path}: no such file")
-    if kind == "image" or (kind is None and kind_of(path.suffix) == "image"):
-        return image.ImageSignal(image.load(path))
-    if path.suffix.lower() in mesh_io.VOLUME_SUFFIXES:
-        return occupancy.OccupancySignal.from_volume(mesh_io.load_volume(path), seed)
-    return occupancy.OccupancySignal.from_mesh(mesh_io.load_mesh(path), seed)
+    if isinstance(source, str | Path):
+        source = Path(source)
+        if not source.is_file():
+            raise MissingFileError(f"{source}: {'a folder' if source.is_dir() else 'no such file'}")
+        suffix = source.suffix
+    elif not hasattr(source, "read"):
+        raise UsageError(f"a source is a path, an array or a trimesh.Trimesh, got {type(source).__name__}")
+    suffix = (suffix or "").lower()
+    if (kind or kind_of(suffix)) == "image":
+        return image.ImageSignal(image.load(source))
+    if suffix in mesh_io.VOLUME_SUFFIXES:
+        return occupancy.OccupancySignal.from_volume(mesh_io.load_volume(source, suffix), seed)
+    return occupancy.OccupancySignal.from_mesh(mesh_io.load_mesh(source, suffix), seed)
 
 
 def kind_of(suffix: str) -> str:
@@ -211,16 +242,15 @@ def encode_signal(
     if target is None:
         return code_network(fit_network(signal, options, None, on_progress), signal, options)
     width = options.width or default_width(options)
-    for _ in range(4):
-        fitted = fit_network(signal, replace(options, width=width), None, on_progress)
+    fitted = fit_network(signal, replace(options, width=width), None, on_progress)
+    for _ in range(_MAX_WIDENINGS):
         missing = _decibels(signal, target) - _decibels(signal, fitted.result.score)
-        if missing < -_TARGET_MARGIN_DB or fitted.result.interrupted:
-            break
-        if options.width is not None:
+        if missing < -_TARGET_MARGIN_DB or fitted.result.interrupted or options.width is not None:
             break
         # Twice the weights gain about 2 dB; a width counts twice in the weights.
         width = min(512, math.ceil(width * min(2.0, max(1.15, 2 ** ((missing + 0.3) / 4)))))
         _log.info("%.2f dB short of the target: widening the network to %d", missing, width)
+        fitted = fit_network(signal, replace(options, width=width), None, on_progress)
     return code_network(fitted, signal, options)
 
 
@@ -229,7 +259,7 @@ def default_width(options: EncodeOptions) -> int:
     if options.target_size is None:
         return round(16 * 2 ** (options.quality / 25))
     weights = 8 * max(options.target_size - 120, 40) / _BITS_A_WEIGHT
-    return max(4, int(math.sqrt(weights / max(options.hidden_layers, 1))))
+    return min(1024, max(4, int(math.sqrt(weights / max(options.hidden_layers, 1)))))
 
 
 def fit_network(
@@ -279,12 +309,8 @@ def code_network(fitted: FittedSignal, signal: DomainSignal, options: EncodeOpti
         plans, coder = _allocate(fitted, signal, options), "range"
     network = encode_tensors(weights, spec, plans, options.seed)
     score = _score(network, signal)
-    version = tuple(int(part) for part in sinr3d.__version__.split("."))
-    record = Record(
-        options.profile, options.effort, options.seed, fitted.result.steps, score, (version[0], version[1], version[2])
-    )
-    data = pack_file(network, signal.domain, coder, record)
-    _check_target(data, score, signal, options)
+    data = pack_file(network, signal.domain, coder, _record(fitted, options, score))
+    _check_target(data, score, fitted, signal, options)
     return Encoded(
         data,
         signal.metric,
@@ -299,38 +325,35 @@ def code_network(fitted: FittedSignal, signal: DomainSignal, options: EncodeOpti
 
 
 def _allocate(fitted: FittedSignal, signal: DomainSignal, options: EncodeOptions) -> dict[str, Plan]:
-    """The plans of the rd profile: steps by sensitivity at the error that the target leaves, then better codes."""
+    """Plans of the rd profile: steps by sensitivity at the error that the target leaves, then better ones."""
     spec, weights = fitted.spec, fitted.result.weights
     gains = allocate.measure_gains(weights, spec, signal.probe())
+    floor = _score_target(signal, options)
+    if floor is None:
+        floor = allowed_score(signal, fitted.result.score)
 
-    def code(error: float) -> CodedNetwork:
-        return encode_tensors(weights, spec, allocate.dense_plans(gains, weights, spec, error), options.seed)
+    def holds(plans: Mapping[str, Plan]) -> bool:
+        network = encode_tensors(weights, spec, plans, options.seed)
+        if options.target_size is None:
+            return _score(network, signal) >= floor
+        record = _record(fitted, options, 0.0)
+        return len(pack_file(network, signal.domain, "range", record)) <= options.target_size
 
-    if options.target_size is not None:
-        size = options.target_size
-        record = Record(options.profile, options.effort, options.seed, fitted.result.steps, 0.0, (0, 0, 0))
+    def plans_for(error: float) -> dict[str, Plan]:
+        return allocate.dense_plans(gains, weights, spec, error)
 
-        def fits(error: float) -> bool:
-            return len(pack_file(code(error), signal.domain, "range", record)) <= size
-    else:
-        floor = _score_target(signal, options)
-        if floor is None:
-            floor = allowed_score(signal, fitted.result.score)
-
-        def fits(error: float) -> bool:
-            return _score(code(error), signal) >= floor
-
-    error = allocate.search_error(fits, start=1e-4)
-    if error is None:
-        # Not even fine steps reach it: code finely, and let the target's check say so.
-        error = 1e-9
-    dense = allocate.dense_plans(gains, weights, spec, error)
+    error = allocate.search_error(lambda error: holds(plans_for(error)), start=1e-4)
+    # Where not even fine steps hold it: code finely, and let the target's check say so.
+    dense = plans_for(1e-9 if error is None else error)
     better = allocate.better_codes(weights, spec, dense, options.seed)
-    if better != dense and options.target_size is None:
-        floor_score = _score_target(signal, options) or allowed_score(signal, fitted.result.score)
-        if _score(encode_tensors(weights, spec, better, options.seed), signal) < floor_score:
-            return dense
-    return better
+    return better if better == dense or holds(better) else dense
+
+
+def _record(fitted: FittedSignal, options: EncodeOptions, score: float) -> Record:
+    major, minor, patch = (int(part) for part in sinr3d.__version__.split("."))
+    return Record(
+        options.profile, options.effort, options.seed, fitted.result.steps, score, (major, minor, patch)
+    )
 
 
 def _score(network: CodedNetwork, signal: Signal) -> float:
@@ -347,7 +370,9 @@ def _score_target(signal: Signal, options: EncodeOptions) -> float | None:
     asked = {"psnr": options.target_psnr, "iou": options.target_iou}
     other = {"psnr": "iou", "iou": "psnr"}[signal.metric]
     if asked[other] is not None:
-        raise UsageError(f"the input is of kind {signal.kind}: give target_{signal.metric}, not target_{other}")
+        raise UsageError(
+            f"the input is of kind {signal.kind}: give target_{signal.metric}, not target_{other}"
+        )
     return asked[signal.metric]
 
 
@@ -361,10 +386,13 @@ def _decibels(signal: Signal, score: float) -> float:
     return score if signal.metric == "psnr" else -20 * math.log10(max(1 - score, 1e-6))
 
 
-def _check_target(data: bytes, score: float, signal: Signal, options: EncodeOptions) -> None:
+def _check_target(
+    data: bytes, score: float, fitted: FittedSignal, signal: Signal, options: EncodeOptions
+) -> None:
     remedy = "raise --effort or --width, or lower the target"
     target = _score_target(signal, options)
-    if target is not None and score < target:
+    # An interrupted run keeps what it has; its caller is told so.
+    if target is not None and score < target and not fitted.result.interrupted:
         raise TargetError(f"{signal.metric} {target:g} asked for, {score:.4f} reached; {remedy}")
     if options.target_size is not None and len(data) > options.target_size:
         raise TargetError(f"{options.target_size} bytes asked for, {len(data)} reached; lower --width")

@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from sinr3d import metrics
-from sinr3d.errors import MeshError, MissingFileError, UsageError
+from sinr3d.codec.header import OccupancyDomain
+from sinr3d.errors import MissingFileError, UsageError
 from sinr3d.field import Field, decode
+
+_SSIM_WINDOW = 11
 
 
 def evaluate_file(data: bytes, reference: str | Path, device: str = "cpu") -> dict[str, Any]:
@@ -17,32 +20,44 @@ def evaluate_file(data: bytes, reference: str | Path, device: str = "cpu") -> di
         device: where the field is evaluated.
 
     Returns:
-        kind and bytes; "psnr" (dB), "ssim" and "bpp" of an image; "iou", "iou_near" and "points" of a shape.
+        kind and bytes; "psnr" (dB; infinite where all samples are equal), "ssim" (None where the image is
+        smaller than its 11 x 11 window) and "bpp" of an image; "iou", "iou_near" and "points" of a shape.
 
     Raises:
         SinrError: the file or the reference is refused, or they do not belong together.
     """
+    return evaluate_field(decode(data, device), len(data), reference)
+
+
+def evaluate_field(field: Field, num_bytes: int, reference: str | Path) -> dict[str, Any]:
+    """Scores a decoded file of `num_bytes` bytes; otherwise as `evaluate_file`."""
     if not Path(reference).is_file():
         raise MissingFileError(f"{reference}: no such file")
-    field = decode(data, device)
     score = _score_image if field.kind == "image" else _score_shape
-    return {"kind": field.kind, "bytes": len(data), **score(field, Path(reference), len(data))}
+    return {"kind": field.kind, "bytes": num_bytes, **score(field, Path(reference), num_bytes)}
+
+
+def _check_suffix(reference: Path, kind: str, known: tuple[str, ...]) -> None:
+    if reference.suffix.lower() not in known:
+        raise UsageError(f"{reference}: the field is of kind {kind}; give its original ({' '.join(known)})")
 
 
 def _score_image(field: Field, reference: Path, num_bytes: int) -> dict[str, Any]:
     from sinr3d.modalities import image
 
+    _check_suffix(reference, field.kind, image.SUFFIXES)
     original, decoded = image.load(reference), field.pixels()
     if original.shape != decoded.shape or original.dtype != decoded.dtype:
         raise UsageError(
-            f"{reference} is {original.shape} {original.dtype}, the field is {decoded.shape} {decoded.dtype}; "
-            "give the image that was encoded"
+            f"{reference} is {original.shape} {original.dtype}, "
+            f"the field is {decoded.shape} {decoded.dtype}; give the image that was encoded"
         )
     peak = 2.0 ** (8 * original.dtype.itemsize) - 1
     height, width = original.shape[:2]
+    large_enough = min(height, width) >= _SSIM_WINDOW
     return {
         "psnr": round(metrics.psnr(original, decoded, peak=peak), 4),
-        "ssim": round(metrics.ssim(original / peak, decoded / peak), 5),
+        "ssim": round(metrics.ssim(original / peak, decoded / peak), 5) if large_enough else None,
         "bpp": round(metrics.bits_per_pixel(num_bytes, width, height), 5),
     }
 
@@ -50,12 +65,12 @@ def _score_image(field: Field, reference: Path, num_bytes: int) -> dict[str, Any
 def _score_shape(field: Field, reference: Path, num_bytes: int) -> dict[str, Any]:
     from sinr3d.modalities import mesh_io, occupancy
 
+    _check_suffix(reference, field.kind, (*mesh_io.MESH_SUFFIXES, *mesh_io.VOLUME_SUFFIXES))
     if reference.suffix.lower() in mesh_io.VOLUME_SUFFIXES:
         shape = mesh_io.load_volume(reference)
-    elif reference.suffix.lower() in mesh_io.MESH_SUFFIXES:
-        shape = mesh_io.load_mesh(reference)
     else:
-        raise MeshError(f"{reference} is no mesh or volume; the field is a shape")
+        shape = mesh_io.load_mesh(reference)
+    assert isinstance(field.domain, OccupancyDomain)
     score = occupancy.evaluate_iou(field.evaluate, field.domain, shape)
     return {
         "iou": round(score.iou, 5),

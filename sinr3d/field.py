@@ -11,6 +11,7 @@ from torch import Tensor
 from sinr3d.codec.header import Domain, ImageDomain, OccupancyDomain, Record
 from sinr3d.codec.pipeline import Contents, decompress
 from sinr3d.errors import MissingFileError, UsageError
+from sinr3d.files import naming
 from sinr3d.inr.mlp import evaluate
 from sinr3d.inr.spec import InrSpec
 
@@ -43,7 +44,7 @@ class Field:
         self._on_device = {name: value.to(self._device) for name, value in contents.weights.items()}
 
     def evaluate(self, coords: Tensor) -> Tensor:
-        """Raw network outputs (N, out_features), on the CPU, at normalised coords (N, in_features) in [-1, 1]."""
+        """Raw outputs (N, out_features), on the CPU, at normalised coords (N, in_features) in [-1, 1]."""
         with torch.no_grad():
             return evaluate(self.spec, self._on_device, coords.to(self._device, torch.float32)).cpu()
 
@@ -60,6 +61,8 @@ class Field:
         Raises:
             ValueError: the last axis has another length.
         """
+        if isinstance(coords, Tensor):
+            coords = coords.detach().cpu().numpy()
         points = np.asarray(coords, np.float64)
         if points.ndim < 1 or points.shape[-1] != self.spec.in_features:
             raise ValueError(f"coords are (..., {self.spec.in_features}), got shape {points.shape}")
@@ -125,4 +128,5 @@ def open(path: str | Path, device: str = "cpu") -> Field:
         data = Path(path).read_bytes()
     except OSError as error:
         raise MissingFileError(f"{path}: {error.strerror or error}") from error
-    return decode(data, device)
+    with naming(path):
+        return decode(data, device)

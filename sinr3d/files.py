@@ -1,11 +1,23 @@
-"""Files as the command line treats them: "-" is a stream, outputs are atomic, nothing is overwritten unasked."""
+"""Files of the command line: "-" is a stream, outputs are atomic, nothing is overwritten unasked."""
 
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from sinr3d.errors import MissingFileError, OutputExistsError, UsageError
+from sinr3d.errors import MissingFileError, OutputExistsError, SinrError, UsageError
+
+
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Puts the file's name before the message of any SinrError raised inside."""
+    try:
+        yield
+    except SinrError as error:
+        name = "standard input" if path == "-" else path
+        raise type(error)(f"{name}: {error}") from error
 
 
 def read_bytes(path: str) -> bytes:
@@ -27,7 +39,7 @@ def check_output(path: str, *, force: bool) -> None:
 
     Raises:
         OutputExistsError: the file exists and `force` is not set.
-        MissingFileError: its folder does not exist.
+        MissingFileError: its folder does not exist or cannot be written to.
         UsageError: it is a folder.
     """
     if path == "-":
@@ -39,16 +51,28 @@ def check_output(path: str, *, force: bool) -> None:
         raise OutputExistsError(f"{path} exists; give -f to overwrite it")
     if not target.absolute().parent.is_dir():
         raise MissingFileError(f"the folder {target.absolute().parent} does not exist; make it first")
+    if not os.access(target.absolute().parent, os.W_OK):
+        raise MissingFileError(f"the folder {target.absolute().parent} cannot be written to; choose another")
 
 
 def write_bytes(path: str, data: bytes) -> None:
-    """Writes a whole file or none: a temporary file beside it, then a rename. "-" is standard output."""
+    """Writes a whole file or none: a temporary file beside it, then a rename. "-" is standard output.
+
+    Raises:
+        SinrError: the file cannot be written; nothing of it is left.
+    """
     if path == "-":
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
         return
-    target = Path(path).absolute()
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        _replace(Path(path).absolute(), data)
+    except OSError as error:
+        raise SinrError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _replace(target: Path, data: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".sinr3d-")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

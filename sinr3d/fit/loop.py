@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 
 from sinr3d.fit.optim import OptimizerOptions, make_optimizers, set_cosine_rate
+from sinr3d.fit.signal import Signal
 from sinr3d.inr.mlp import Mlp, Weights, build
 from sinr3d.inr.spec import InrSpec
-from sinr3d.fit.signal import Signal
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,13 @@ class _Run:
             self.step += 1
             if self.step % every == 0:
                 self.take_score()
+                self.report()
                 if self.options.target is not None and self.best_score >= self.options.target:
                     return
             elif self.step % report_every == 0:
                 self.report()
         self.take_score()
+        self.report()
 
     def progress(self) -> float:
         by_steps = self.step / self.options.steps
@@ -166,7 +168,6 @@ class _Run:
             self.last_score = self.signal.score(lambda coords: self.network(coords.to(device)).cpu())
         if self.last_score > self.best_score or self.best is None:
             self.best, self.best_score = self.network.weights(), self.last_score
-        self.report()
 
     def report(self) -> None:
         if self.on_progress is not None:

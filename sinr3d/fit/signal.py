@@ -26,7 +26,7 @@ class Signal(Protocol):
     out_features: int
 
     def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draws a training batch: coords (count, in_features) in [-1, 1] and targets (count, out_features)."""
+        """Draws a training batch: coords (count, in_features) in [-1, 1], targets (count, out_features)."""
         ...
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
-"""Activations of coordinate networks and the initialisation that each was published with.
+r"""Activations of coordinate networks and the initialisation that each was published with.
 
 | name  | activation of z = W x + b                     | paper |
 |-------|-----------------------------------------------|-------|
 | sine  | sin(omega z)                                  | SIREN, Sitzmann et al. 2020, sections 3.1 and 3.2 |
 | gauss | exp(-(omega z)^2 / 2)                         | Ramasinghe and Lucey 2022, table 1 |
-| wire  | exp(i omega z) exp(-\\|sigma z\\|^2), complex z  | WIRE, Saragadam et al. 2023, section 3 |
+| wire  | exp(i omega z) exp(-\|sigma z\|^2), complex z    | WIRE, Saragadam et al. 2023, section 3 |
 | relu  | max(z, 0), with a frequency encoding of x     | NeRF, Mildenhall et al. 2020, section 5.1 |
 """
 

@@ -93,7 +93,8 @@ def default_spec(
 def tensor_shapes(spec: InrSpec) -> list[TensorShape]:
     """All weight tensors in the fixed order in which they are fitted, coded and stored.
 
-    The real and imaginary parts of complex weights ("wire", all layers but the first) are tensors of their own.
+    The real and imaginary parts of complex weights ("wire", all layers but the first) are tensors of
+    their own.
     """
     parts = ("", ".im") if spec.activation == "wire" else ("",)
     shapes = [

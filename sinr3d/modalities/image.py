@@ -2,6 +2,7 @@
 
 import io
 import logging
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,7 +39,7 @@ class ImageSignal:
     in_features = 2
 
     def __init__(self, pixels: np.ndarray) -> None:
-        pixels = _checked(pixels)
+        pixels = _checked(pixels).copy()
         height, width, channels = pixels.shape
         bits = 8 * pixels.dtype.itemsize
         space = "grey" if channels < 3 else "srgb"
@@ -123,12 +124,12 @@ def load(source: str | Path | BinaryIO) -> np.ndarray:
         data = source.read() if not isinstance(source, str | Path) else Path(source).read_bytes()
     except OSError as error:
         raise MissingFileError(f"{source}: {error.strerror or error}") from error
-    name = source if isinstance(source, str | Path) else "the image on standard input"
+    name = source if isinstance(source, str | Path) else getattr(source, "name", "the image")
     if _is_deep_colour_png(data):
         return _load_deep_png(data, name)
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return _to_array(ImageOps.exif_transpose(image))
+            return _to_array(ImageOps.exif_transpose(image), name)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(f"{name} is not an image that can be read ({error}); give a PNG or JPEG") from error
 
@@ -142,18 +143,20 @@ def _load_deep_png(data: bytes, name: object) -> np.ndarray:
     try:
         width, height, rows, info = png.Reader(bytes=data).read()
         samples = np.vstack([np.asarray(row, np.uint16) for row in rows])
-    except (png.Error, ValueError, EOFError) as error:
-        raise ImageError(f"{name} is not a PNG that can be read ({error})") from error
-    return samples.reshape(height, width, info["planes"])
+        return samples.reshape(height, width, info["planes"])
+    except (png.Error, zlib.error, ValueError, EOFError) as error:
+        raise ImageError(f"{name} is not a PNG that can be read ({error}); give a whole one") from error
 
 
-def _to_array(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I;16") or image.mode == "I":
-        return np.asarray(image).astype(np.uint16)[..., None]
+def _to_array(image: Image.Image, name: object) -> np.ndarray:
+    if image.mode in ("I", "F"):
+        raise ImageError(f"{name} has samples of 32 bits; convert it to 8 or 16 bits")
+    if image.mode.startswith("I;16"):
+        return np.array(image).astype(np.uint16)[..., None]
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
         mode = "RGBA" if image.has_transparency_data else "RGB"
         image = image.convert("L" if image.mode == "1" else mode)
-    pixels = np.asarray(image)
+    pixels = np.array(image)
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
@@ -198,5 +201,9 @@ def save(pixels: np.ndarray, target: BinaryIO, suffix: str) -> None:
         pixels = pixels[..., :-1]
     image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     formats: dict[str, str] = {k: v for k, v in Image.registered_extensions().items()}
-    options: dict[str, Any] = {"quality": 95} if suffix in (".jpg", ".jpeg") else {}
+    options: dict[str, Any] = {}
+    if suffix in (".jpg", ".jpeg"):
+        options = {"quality": 95}
+    elif suffix == ".webp":
+        options = {"lossless": True, "exact": True}
     image.save(target, formats[suffix], **options)

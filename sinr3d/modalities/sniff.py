@@ -20,6 +20,8 @@ def suffix_of(data: bytes, kind: str | None = None) -> str:
         b"BM": ".bmp",
         b"II*\0": ".tif",
         b"MM\0*": ".tif",
+        b"P5": ".pgm",
+        b"P6": ".ppm",
         b"\x93NUMPY": ".npy",
         b"PK\x03\x04": ".npz",
         b"ply": ".ply",
@@ -27,13 +29,14 @@ def suffix_of(data: bytes, kind: str | None = None) -> str:
         b"OFF": ".off",
         b"solid": ".stl",
     }
+    # First, because the header of a binary STL is free text.
+    if len(data) >= 84 and len(data) == 84 + 50 * int.from_bytes(data[80:84], "little"):
+        return ".stl"
     for magic, suffix in magics.items():
         if data.startswith(magic):
             return suffix
     if kind == "image":
         return ".png"
-    if len(data) >= 84 and len(data) == 84 + 50 * int.from_bytes(data[80:84], "little"):
-        return ".stl"
     if any(line.startswith(b"v ") for line in data[:65536].splitlines()):
         return ".obj"
     raise UsageError("the input on standard input is of no known format; give a file with a suffix")
