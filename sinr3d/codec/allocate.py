@@ -1,12 +1,13 @@
 """Rate-distortion allocation: which step, and dense or sparse, for each tensor of the `rd` profile.
 
-With the output error of tensor t modelled as g_t Delta_t^2 / 12 (uniform rounding noise, gain g_t measured on the
-signal's probe points) and its rate as n_t log2(1 / Delta_t), the least rate at a total output error E is at
+With the output error of tensor t modelled as g_t Delta_t^2 / 12 (uniform rounding noise, gain g_t measured on
+the signal's probe points) and its rate as n_t log2(1 / Delta_t), the least rate at a total output error E is
+at
 
     Delta_t^2 = 12 E n_t / (N g_t),    N = sum of n_t.
 
-One number, E, is left; it is searched against the score asked for. Then each matrix takes the sparse code instead
-if its cost SSE + lambda bits is smaller, lambda being the slope of the dense code at its step.
+One number, E, is left; it is searched against the score asked for. Then each matrix takes the sparse code
+instead if its cost SSE + lambda bits is smaller, lambda being the slope of the dense code at its step.
 """
 
 import math
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from sinr3d.codec import quantizer
 from sinr3d.codec.entropy import support_bits
+from sinr3d.codec.limits import MAX_VECTOR_LENGTH
 from sinr3d.codec.tensors import (
     CodedNetwork,
     DensePlan,
@@ -66,9 +68,7 @@ def measure_gains(weights: Mapping[str, Tensor], spec: InrSpec, probe: Tensor) -
     return Gains(gains)
 
 
-def dense_plans(
-    gains: Gains, weights: Mapping[str, Tensor], spec: InrSpec, error: float
-) -> dict[str, Plan]:
+def dense_plans(gains: Gains, weights: Mapping[str, Tensor], spec: InrSpec, error: float) -> dict[str, Plan]:
     """The steps of least rate at a predicted mean squared output error."""
     plans: dict[str, Plan] = {}
     for tensor in tensor_shapes(spec):
@@ -76,7 +76,7 @@ def dense_plans(
         step = math.sqrt(12 * error * share / gains.by_name[tensor.name])
         largest = float(weights[tensor.name].abs().max())
         # Between a symbol range that always fits and one that rounds everything to zero.
-        step = min(max(step, largest / 2**22, 2.0**-90), max(2 * largest, 2.0**-80))
+        step = min(max(step, largest / 2**22), max(2 * largest, quantizer.MIN_STEP))
         plans[tensor.name] = DensePlan(quantizer.round_step(step))
     return plans
 
@@ -133,6 +133,8 @@ def better_codes(
 def _sinr_candidates(tensor: TensorShape, spec: InrSpec, step: float) -> list[SinrPlan]:
     length = vector_length((tensor.shape[0], tensor.shape[1]), spec.width)
     candidates = []
+    if length > MAX_VECTOR_LENGTH:
+        return candidates
     for num_atoms in _SINR_ATOMS:
         for ratio in _SINR_SPARSITY:
             sparsity = round(length * ratio)
@@ -165,7 +167,7 @@ def _cost(
 
 
 def entropy_bits(symbols: np.ndarray) -> float:
-    """Estimated bits of symbols: a Laplace-smoothed histogram of magnitudes' bit lengths, plus raw lower bits.
+    """Estimated bits of symbols: the entropy of their magnitudes' bit lengths, plus signs and lower bits.
 
     This is the shape of the adaptive coder's model (`codec/entropy.py`), without its contexts.
     """

@@ -101,7 +101,9 @@ def _read_section(reader: Reader) -> Section:
     payload = reader.take(length)
     body = reader.data[start : reader.position]
     if int.from_bytes(reader.take(4), "little") != zlib.crc32(body):
-        raise ChecksumError(f"the checksum of section {SECTION_NAMES.get(tag, tag)} is wrong: the file is damaged")
+        raise ChecksumError(
+            f"the checksum of section {SECTION_NAMES.get(tag, tag)} is wrong: the file is damaged"
+        )
     if tag < OPTIONAL and tag not in SECTION_NAMES:
         raise UnsupportedFeatureError(f"the file has a section {tag}, unknown to this sinr3d; upgrade sinr3d")
     return Section(tag, payload, reader.position - start)

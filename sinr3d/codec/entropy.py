@@ -1,10 +1,10 @@
 """Entropy coding of integer symbols and of supports: an adaptive binary range coder, and Brotli.
 
-Both directions of the range coder run through the same functions: `bit(context, value)` of a `BitEncoder` notes
-the bit and returns it, that of a `BitDecoder` ignores `value` and returns the bit that it reads. So the syntax
-of a symbol is written once, and encoder and decoder cannot drift apart. All model state is integer.
+Both directions of the range coder run through the same functions: `bit(context, value)` of a `BitEncoder`
+notes the bit and returns it, that of a `BitDecoder` ignores `value` and returns the bit that it reads. So the
+syntax of a symbol is written once, and encoder and decoder cannot drift apart. All model state is integer.
 
-    values   -> scale estimate from coded neighbours -> shift, class -> exponent, mantissa (adaptive), raw bits
+    values   -> scale from coded neighbours -> shift, class -> exponent, mantissa (adaptive), raw bits
     supports -> gaps of the sorted indices -> the same, the scale being the mean gap that is left
 """
 
@@ -26,10 +26,10 @@ _HALF = 1 << 15
 _FLOOR = 32  # no probability below 32 / 65536: a surprise costs at most 11 bits
 _MAX_COUNT = 255
 # 65536 / (n + 1.6): how far an estimate moves towards its n-th bit; fast at first, then slow.
-_RATES = [int(65536 / (n + 1.6)) for n in range(_MAX_COUNT + 1)]
+_RATES = [327680 // (5 * n + 8) for n in range(_MAX_COUNT + 1)]
 
 _EXPONENTS = 26  # |symbol| < 2**24
-_CLASSES = 16
+_CLASSES = 14
 _MANTISSAS = 4 * _EXPONENTS
 _PER_CLASS = _EXPONENTS + _MANTISSAS
 _TABLE = _CLASSES * _PER_CLASS
@@ -104,8 +104,10 @@ class BitDecoder:
     """Reads what a BitEncoder wrote; past the end of the data it reads zeros."""
 
     def __init__(self, data: bytes) -> None:
+        data = data.rstrip(b"\0")
         words = np.frombuffer(data + b"\0" * (-len(data) % 4), "<u4").astype(np.uint32)
-        self._decode = RangeDecoder(words).decode
+        self._decoder = RangeDecoder(words)
+        self._decode = self._decoder.decode
         self._models = _Models()
         self._half = Bernoulli(0.5, perfect=False)
 
@@ -128,12 +130,18 @@ class BitDecoder:
             raise CorruptFileError("the entropy-coded data is invalid") from error
         return value
 
+    def finish(self) -> None:
+        """Refuses data that does not end where the last bit does; zero bytes behind it are allowed."""
+        if not self._decoder.maybe_exhausted():
+            raise CorruptFileError("the entropy-coded data does not end with its last symbol")
+
 
 def _code_magnitude(coder: BitCoder, table: int, scale: int, value: int) -> int:
     """Codes value >= 0 that is expected to be about scale / 16.
 
-    The lower `shift` bits are raw, so that the upper part is a small number whatever the scale; its bit length
-    is coded in unary and its two bits below the leading one by adaptive models of the class of the scale.
+    The lower `shift` bits are raw, so that the upper part is a small number whatever the scale; its bit
+    length is coded in unary and its two bits below the leading one by adaptive models of the class of the
+    scale.
     """
     length = scale.bit_length()
     shift = max(0, length - 6)
@@ -166,8 +174,8 @@ def _code_mantissa(coder: BitCoder, base: int, exponent: int, upper: int) -> int
 def code_values(coder: BitCoder, values: list[list[int]]) -> None:
     """Codes a matrix of signed symbols, row by row; a decoder fills it in place.
 
-    The scale of a symbol is the mean of two decaying averages of coded magnitudes, one along its row, one down
-    its column; in 1/16 of a symbol.
+    The scale of a symbol is the mean of two decaying averages of coded magnitudes, one along its row, one
+    down its column; in 1/16 of a symbol.
     """
     width = len(values[0]) if values else 0
     columns = [-1] * width
@@ -193,8 +201,9 @@ def code_values(coder: BitCoder, values: list[list[int]]) -> None:
 def code_support(coder: BitCoder, support: list[int], num_atoms: int) -> None:
     """Codes a sorted support of distinct indices below num_atoms; a decoder fills it in place.
 
-    Each index is coded as the gap to the one before. With f unused indices and r indices left to code, a gap of a
-    random support is f / (r + 1) on average; that is the scale. Random supports cost about log2 C(k2, s) bits.
+    Each index is coded as the gap to the one before. With f unused indices and r indices left to code, a gap
+    of a random support is f / (r + 1) on average; that is the scale. Random supports cost about
+    log2 C(k2, s) bits.
     """
     position = 0
     for place in range(len(support)):

@@ -1,7 +1,7 @@
 """The small sections of a file: the network, the domain of the signal, the record of how it was made.
 
-Each dataclass packs and unpacks itself; a field is read, written and shown from one place. Needs neither torch
-nor numpy, so that `sinr3d info` starts at once. `FORMAT.md` holds the normative layout.
+Each dataclass packs and unpacks itself; a field is read, written and shown from one place. Needs neither
+torch nor numpy, so that `sinr3d info` starts at once. `FORMAT.md` holds the normative layout.
 """
 
 import math
@@ -14,7 +14,8 @@ from sinr3d.errors import CorruptFileError, MeshError, TruncatedFileError
 from sinr3d.inr.spec import ACTIVATION_IDS, InrSpec
 
 LONGEST_EXTENT = 0.95
-"""Half of the longest side of a shape's box in normalised units: the network is defined a little beyond it."""
+"""Half of the longest side of a shape's box in normalised units; the network reaches a little beyond it."""
+_CENTER_UNITS = 1 << 34  # a stored center is smaller, in quanta
 COLOUR_SPACES = {"srgb": 1, "grey": 2}
 PROFILES = {"rd": 1, "paper": 2}
 
@@ -85,7 +86,7 @@ def pack_signed(value: int) -> bytes:
 
 
 def _pack_text(text: str) -> bytes:
-    data = text.encode("utf-8")[:255]
+    data = text.encode("utf-8")[:255].decode("utf-8", "ignore").encode("utf-8")  # whole characters only
     return bytes([len(data)]) + data
 
 
@@ -121,9 +122,11 @@ def unpack_spec(data: bytes) -> InrSpec:
     check_limit("frequencies", frequencies, 0, 32)
     check_limit("width", width, 1, 4096)
     check_limit("hidden_layers", hidden_layers, 0, 64)
-    for field, value in (("first_omega", first_omega), ("hidden_omega", hidden_omega), ("sigma", sigma)):
-        if not 0.0 <= value < 1e6:
-            raise CorruptFileError(f"{field} is {value}; the format allows 0 to 1e6")
+    for field, value in (("first_omega", first_omega), ("hidden_omega", hidden_omega)):
+        if not 2.0**-20 <= value <= 2.0**20:
+            raise CorruptFileError(f"{field} is {value}; the format allows 2^-20 to 2^20")
+    if not 0.0 <= sigma <= 2.0**20:
+        raise CorruptFileError(f"sigma is {sigma}; the format allows 0 to 2^20")
     return spec
 
 
@@ -149,7 +152,9 @@ class ImageDomain:
     def check_network(self, in_features: int, out_features: int) -> None:
         """Refuses a network that is not (x, y) -> channels."""
         if (in_features, out_features) != (2, self.channels):
-            raise CorruptFileError(f"the network maps {in_features} to {out_features} values; {self} needs others")
+            raise CorruptFileError(
+                f"the network maps {in_features} to {out_features} values; {self} needs others"
+            )
 
     def pack(self) -> bytes:
         """The section DOMAIN of an image."""
@@ -177,7 +182,7 @@ class OccupancyDomain:
     """Where a shape stands in the world: world = center + scale * coords.
 
     Attributes:
-        center: near the centre of the bounding box, original units; `round_center` of it, so that it is short.
+        center: near the centre of the bounding box, original units; rounded by `round_center` to be short.
         scale: original units a normalised unit, > 0; float32-exact.
         extent: half sizes of the bounding box in normalised units, the longest about 0.95; float32-exact.
         iso: raw output at the surface; larger is inside; float32-exact.
@@ -204,9 +209,9 @@ class OccupancyDomain:
     def around(bounds: Any, units: str = "") -> "OccupancyDomain":
         """The domain of a shape with bounds (2, 3): lowest and highest corner, original units."""
         low, high = ([float(value) for value in corner] for corner in bounds)
-        scale = _float32(max(h - l for l, h in zip(low, high, strict=True)) / 2 / LONGEST_EXTENT)
-        center = [round_center((l + h) / 2, scale) for l, h in zip(low, high, strict=True)]
-        a, b, c = (max(h - m, m - l) / scale for l, m, h in zip(low, center, high, strict=True))
+        scale = _float32(max(b - a for a, b in zip(low, high, strict=True)) / 2 / LONGEST_EXTENT)
+        center = [round_center((a + b) / 2, scale) for a, b in zip(low, high, strict=True)]
+        a, b, c = (max(b - m, m - a) / scale for a, m, b in zip(low, center, high, strict=True))
         return OccupancyDomain((center[0], center[1], center[2]), scale, (a, b, c), units=units)
 
     def to_coords(self, points: Any) -> Any:
@@ -220,7 +225,9 @@ class OccupancyDomain:
     def check_network(self, in_features: int, out_features: int) -> None:
         """Refuses a network that is not (x, y, z) -> one value."""
         if (in_features, out_features) != (3, 1):
-            raise CorruptFileError(f"the network maps {in_features} to {out_features} values; a shape needs 3 to 1")
+            raise CorruptFileError(
+                f"the network maps {in_features} to {out_features} values; a shape needs 3 to 1"
+            )
 
     def pack(self) -> bytes:
         """The section DOMAIN of a shape."""
@@ -234,8 +241,12 @@ class OccupancyDomain:
         scale, ex, ey, ez, iso = reader.unpack("f3ff")
         if not (1e-30 < scale < 1e30 and all(0 < e <= 1 for e in (ex, ey, ez)) and abs(iso) < 1e30):
             raise CorruptFileError(f"the domain of the shape makes no sense: {(scale, ex, ey, ez, iso)}")
-        quantum = center_quantum(scale)
-        cx, cy, cz = (reader.signed() * quantum for _ in range(3))
+        units = [reader.signed() for _ in range(3)]
+        if any(abs(value) >= _CENTER_UNITS for value in units):
+            raise CorruptFileError(
+                f"the centre of the shape is {units} units; the format allows less than 2^34"
+            )
+        cx, cy, cz = (value * center_quantum(scale) for value in units)
         return OccupancyDomain((cx, cy, cz), scale, (ex, ey, ez), iso, reader.text())
 
 
@@ -255,7 +266,7 @@ def round_center(center: float, scale: float) -> float:
         MeshError: it lies more than 2^26 scales from the origin.
     """
     units = round(center / center_quantum(scale))
-    if abs(units) >= 1 << 34:
+    if abs(units) >= _CENTER_UNITS:
         raise MeshError(f"a shape at {center} with a size of {scale} is too far from the origin; move it")
     return units * center_quantum(scale)
 
@@ -315,6 +326,9 @@ class Record:
         (score,) = reader.unpack("f")
         major, minor, patch = reader.unpack("BBB")
         reader.finish()
+        check_limit("the effort", effort, 1, 9)
+        if math.isnan(score):
+            raise CorruptFileError("the score of the record is not a number")
         return Record(
             _name_of(PROFILES, profile, "profile"), effort, seed, steps, score, (major, minor, patch)
         )

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from sinr3d.codec import container
-from sinr3d.codec.header import Reader, Record, unpack_domain, unpack_spec
+from sinr3d.codec.header import ImageDomain, Reader, Record, unpack_domain, unpack_spec
 from sinr3d.errors import CorruptFileError
 
 
@@ -36,8 +36,8 @@ def describe(data: bytes) -> dict[str, Any]:
         "weights": spec.num_weights,
         "bits_per_weight": round(8 * len(data) / spec.num_weights, 3),
     }
-    if domain.kind == "image":
-        facts["bpp"] = round(8 * len(data) / (getattr(domain, "width") * getattr(domain, "height")), 5)
+    if isinstance(domain, ImageDomain):
+        facts["bpp"] = round(8 * len(data) / (domain.width * domain.height), 5)
     facts["network"] = dataclasses.asdict(spec)
     facts["domain"] = dataclasses.asdict(domain)
     facts["coder"] = _coder(sections[container.TENSORS].payload)

@@ -9,8 +9,8 @@ MAX_VECTOR_LENGTH = 1 << 13
 MAX_SPARSITY = 1 << 12
 """Atoms of one vector. Sums of 2^12 products of 24 and 15 bits stay exact in float64."""
 VALUES_PER_BYTE = 32
-"""Symbols that a byte of code may stand for; a file's work is bounded by its length."""
-FREE_VALUES = 1 << 12
+"""Symbols and indices that a byte of code may stand for; a file's work is bounded by its length."""
+FREE_VALUES = 1 << 16
 """Symbols that any file may claim, whatever its length."""
 
 
@@ -20,11 +20,26 @@ def check_limit(what: str, value: int, smallest: int, largest: int) -> None:
         raise LimitError(f"{what} is {value}; the format allows {smallest} to {largest}")
 
 
+FREE_ATOM_VALUES = 1 << 22
+"""Dictionary values that any file may make a decoder regenerate."""
+ATOM_VALUES_PER_BYTE = 1 << 12
+"""Dictionary values that a byte of code may make a decoder regenerate."""
+
+
 def max_values(num_bytes: int) -> int:
-    """How many symbols `num_bytes` bytes of code may stand for."""
+    """How many symbols and indices `num_bytes` bytes of code may stand for."""
     return FREE_VALUES + VALUES_PER_BYTE * num_bytes
 
 
 def max_atom_values(num_bytes: int) -> int:
     """How many dictionary values `num_bytes` bytes of code may make a decoder regenerate."""
-    return (1 << 22) + (num_bytes << 12)
+    return FREE_ATOM_VALUES + ATOM_VALUES_PER_BYTE * num_bytes
+
+
+def least_bytes(num_values: int, num_atom_values: int) -> int:
+    """The bytes of code that a file needs to be allowed so many symbols, indices and dictionary values."""
+    return max(
+        -((FREE_VALUES - num_values) // VALUES_PER_BYTE),
+        -((FREE_ATOM_VALUES - num_atom_values) // ATOM_VALUES_PER_BYTE),
+        0,
+    )

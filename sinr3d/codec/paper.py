@@ -1,9 +1,10 @@
 """The `paper` profile: SINR as published (section 3.2 to 3.4 and 4.1 to 4.2).
 
-OMP over the seeded Gaussian dictionary, s non-zero values a vector with 2 s < k1, a uniform 16-bit quantizer for
-all that is stored, Brotli; biases untouched by the sparse code; matrices of tiny networks flattened.
+OMP over the seeded Gaussian dictionary, s non-zero values a vector with 2 s < k1, a uniform 16-bit quantizer
+for all that is stored, Brotli; biases untouched by the sparse code; matrices of tiny networks flattened.
 
-The paper leaves k2 and s(m) open and describes a sweep. `docs/paper_rule.md` holds ours, its data and the rule.
+The paper leaves k2 and s(m) open and describes a sweep. `docs/paper_rule.md` holds ours, its data and the
+rule.
 """
 
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ def sparsity_of(length: int) -> int:
     """The rule: s = floor(0.40 k1), at least 1; always 2 s < k1.
 
     Args:
-        length: k1, values of a vector: the width, or all of a tiny network's matrix.
+        length: k1 >= 3, values of a vector: the width, or all of a tiny network's matrix.
     """
     return max(1, int(SPARSITY_RATIO * length))
 
@@ -41,14 +42,16 @@ def paper_plans(
         weights: of the network.
         spec: the network.
         num_atoms: k2.
-        ratio: s / k1; the rule's by default.
+        ratio: s / k1; the rule's by default. s is cut so that 2 s < k1; where that leaves none, a matrix is
+            not sparse-coded.
     """
     plans: dict[str, Plan] = {}
     for tensor in tensor_shapes(spec):
-        if tensor.role == "hidden":
-            length = vector_length((tensor.shape[0], tensor.shape[1]), spec.width)
+        length = vector_length((tensor.shape[0], tensor.shape[-1]), spec.width)
+        most = (length - 1) // 2
+        if tensor.role == "hidden" and most > 0:
             sparsity = sparsity_of(length) if ratio is None else max(1, int(ratio * length))
-            plans[tensor.name] = SinrPlan(num_atoms, sparsity, bits=BITS)
+            plans[tensor.name] = SinrPlan(num_atoms, min(sparsity, most), bits=BITS)
         else:
             plans[tensor.name] = DensePlan(step_for_bits(weights[tensor.name].numpy(), BITS))
     return plans

@@ -1,8 +1,8 @@
 """The whole codec on one page.
 
-    weights --plan--> tensors.encode_tensors     vectors, OMP over the seeded dictionary, quantizer -> integers
-            ------->  sections.pack_codes        range coder or Brotli -> payloads
-            ------->  container.pack_container   magic, version, checksummed sections -> bytes
+    weights --plan--> tensors.encode_tensors    vectors, OMP over the seeded dictionary, quantizer -> integers
+            ------->  sections.pack_codes       range coder or Brotli -> payloads
+            ------->  container.pack_container  magic, version, checksummed sections -> bytes
 
 and the same read upwards: bytes -> container -> sections -> tensors -> weights.
 """

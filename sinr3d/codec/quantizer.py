@@ -12,6 +12,8 @@ from sinr3d.errors import CorruptFileError
 
 MAX_SYMBOL = (1 << 24) - 1
 """Largest magnitude of a symbol in a file."""
+MIN_STEP, MAX_STEP = 2.0**-100, 2.0**72
+"""Bounds of a step: symbols and sums of 2^51 atom units stay within float32 below the upper one."""
 
 
 def quantize(values: np.ndarray, step: float) -> np.ndarray:
@@ -34,19 +36,19 @@ def quantize(values: np.ndarray, step: float) -> np.ndarray:
 
 
 def dequantize(symbols: np.ndarray, step: float) -> np.ndarray:
-    """v = q * step, float32. One product, rounded once: the same bits everywhere."""
+    """Values q * step, float32. One product, rounded once: the same bits everywhere."""
     return (symbols.astype(np.float64) * step).astype(np.float32)
 
 
 def step_for_bits(values: np.ndarray, bits: int) -> float:
-    """The smallest step with which `bits` bits hold all values: max |v| / (2^(bits - 1) - 1), 2 <= bits <= 24."""
+    """The smallest step with which `bits` bits, 2 to 24, hold all values: max |v| / (2^(bits - 1) - 1)."""
     largest = float(np.abs(values).max(initial=0.0))
     return round_step(largest / (2 ** (bits - 1) - 1), up=True) if largest > 0 else 1.0
 
 
 def round_step(step: float, *, up: bool = False) -> float:
-    """The nearest step that a file can hold (8 significant bits); with `up` the nearest that is not smaller."""
-    mantissa, exponent = math.frexp(step)
+    """The nearest step that a file can hold, of 8 significant bits; with `up` one that is not smaller."""
+    mantissa, exponent = math.frexp(min(max(step, MIN_STEP), MAX_STEP))
     scaled = mantissa * 256
     return math.ldexp(math.ceil(scaled) if up else round(scaled), exponent - 8)
 
@@ -54,7 +56,8 @@ def round_step(step: float, *, up: bool = False) -> float:
 def pack_step(step: float) -> bytes:
     """Two bytes: the upper half of the float32, little-endian."""
     data = struct.pack("<f", step)
-    assert data[:2] == b"\0\0" and step > 0, f"{step} is not a step; use round_step"
+    is_step = data[:2] == b"\0\0" and MIN_STEP <= step <= MAX_STEP
+    assert is_step, f"{step} is not a step; use round_step"
     return data[2:]
 
 
@@ -62,9 +65,9 @@ def unpack_step(data: bytes) -> float:
     """Reads what `pack_step` wrote.
 
     Raises:
-        CorruptFileError: the step is not a positive normal number.
+        CorruptFileError: the step is not a number within MIN_STEP to MAX_STEP.
     """
     (step,) = struct.unpack("<f", b"\0\0" + data)
-    if not (2.0**-100 < step < 2.0**100):
-        raise CorruptFileError(f"a quantizer step is {step}")
+    if not MIN_STEP <= step <= MAX_STEP:
+        raise CorruptFileError(f"a quantizer step is {step}; the format allows 2^-100 to 2^72")
     return step

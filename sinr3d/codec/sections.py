@@ -5,7 +5,15 @@ import numpy as np
 from sinr3d.codec import entropy, quantizer
 from sinr3d.codec.container import SUPPORTS, TENSORS, VALUES
 from sinr3d.codec.header import Reader, pack_varint
-from sinr3d.codec.limits import MAX_ATOMS, MAX_SPARSITY, MAX_VECTOR_LENGTH, check_limit, max_atom_values, max_values
+from sinr3d.codec.limits import (
+    MAX_ATOMS,
+    MAX_SPARSITY,
+    MAX_VECTOR_LENGTH,
+    check_limit,
+    least_bytes,
+    max_atom_values,
+    max_values,
+)
 from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode
 from sinr3d.errors import CorruptFileError
 from sinr3d.inr.spec import InrSpec, TensorShape, tensor_shapes
@@ -18,7 +26,11 @@ def pack_codes(network: CodedNetwork, coder: str) -> dict[int, bytes]:
     """Codes all tensors with one coder, "brotli" or "range"; payloads by section tag.
 
     TENSORS says how each tensor is coded, VALUES holds all symbols, SUPPORTS all atom indices.
+
+    Raises:
+        LimitError: a reader would refuse the sizes.
     """
+    _check_codes(network)
     codes = list(network.codes.values())
     sparse = [code for code in codes if isinstance(code, SinrCode)]
     head = bytes([CODERS[coder]]) + (pack_varint(network.seed) if sparse else b"")
@@ -28,11 +40,15 @@ def pack_codes(network: CodedNetwork, coder: str) -> dict[int, bytes]:
         payloads[VALUES] = _range_values(codes)
         if sparse:
             payloads[SUPPORTS] = _range_supports(sparse)
+        # A network of zeros costs next to nothing; zero bytes behind the code buy it the right to its size.
+        short = least_bytes(*_work(network.codes, network.spec)) - _code_bytes(payloads)
+        payloads[VALUES] += bytes(max(short, 0))
     else:
         payloads[VALUES] = _brotli_values(codes)
         if sparse:
             indices = np.concatenate([code.support.ravel() for code in sparse]).astype("<u2")
             payloads[SUPPORTS] = entropy.brotli_encode(indices.tobytes())
+    _check_work(network.codes, network.spec, _code_bytes(payloads))
     return payloads
 
 
@@ -45,14 +61,17 @@ def unpack_codes(payloads: dict[int, bytes], spec: InrSpec) -> CodedNetwork:
     for tag, name in ((TENSORS, "TENSORS"), (VALUES, "VALUES")):
         if tag not in payloads:
             raise CorruptFileError(f"the file has no section {name}")
-    num_bytes = len(payloads[VALUES]) + len(payloads.get(SUPPORTS, b""))
+    num_bytes = _code_bytes(payloads)
     check_limit("the number of weights", spec.num_weights, 1, max_values(num_bytes))
     reader = Reader(payloads[TENSORS], "the section TENSORS")
     (coder,) = reader.unpack("B")
     if coder not in CODERS.values():
-        raise CorruptFileError(f"entropy coder {coder} is unknown; this reader knows {sorted(CODERS.values())}")
+        raise CorruptFileError(
+            f"entropy coder {coder} is unknown; this reader knows {sorted(CODERS.values())}"
+        )
     has_supports = SUPPORTS in payloads
     seed = reader.varint() if has_supports else 0
+    check_limit("the seed of the dictionary", seed, 0, (1 << 32) - 1)
     shapes = tensor_shapes(spec)
     methods = reader.take((len(shapes) + 7) // 8)
     flags = np.unpackbits(np.frombuffer(methods, np.uint8), bitorder="little")
@@ -81,22 +100,47 @@ def _unpack_code(reader: Reader, tensor: TensorShape, spec: InrSpec, sparse: boo
     if len(tensor.shape) != 2:
         raise CorruptFileError(f"the bias {tensor.name} is said to be sparse-coded")
     num_atoms, sparsity = reader.varint(), reader.varint()
-    length = vector_length((tensor.shape[0], tensor.shape[1]), spec.width)
-    check_limit("the length of a sparse-coded vector", length, 1, MAX_VECTOR_LENGTH)
-    check_limit("the atoms of the dictionary", num_atoms, 1, MAX_ATOMS)
-    check_limit("the sparsity", sparsity, 1, min(num_atoms, length, MAX_SPARSITY))
+    length = vector_length(tensor.shape, spec.width)
+    _check_sparse(length, num_atoms, sparsity)
     symbols = np.broadcast_to(np.int32(0), (tensor.size // length, sparsity))
     return SinrCode(symbols, symbols, step, num_atoms)
 
 
-def _check_work(codes: dict[str, Code], spec: InrSpec, num_bytes: int) -> None:
-    check_limit("the number of symbols", sum(c.symbols.size for c in codes.values()), 1, max_values(num_bytes))
-    work = 0
+def _check_sparse(length: int, num_atoms: int, sparsity: int) -> None:
+    check_limit("the length of a sparse-coded vector", length, 1, MAX_VECTOR_LENGTH)
+    check_limit("the atoms of the dictionary", num_atoms, 1, MAX_ATOMS)
+    check_limit("the sparsity", sparsity, 1, min(num_atoms, length, MAX_SPARSITY))
+
+
+def _check_codes(network: CodedNetwork) -> None:
+    check_limit("the seed of the dictionary", network.seed, 0, (1 << 32) - 1)
+    for tensor in tensor_shapes(network.spec):
+        code = network.codes[tensor.name]
+        if isinstance(code, SinrCode) and len(tensor.shape) == 2:
+            length = vector_length(tensor.shape, network.spec.width)
+            _check_sparse(length, code.num_atoms, code.support.shape[1])
+
+
+def _code_bytes(payloads: dict[int, bytes]) -> int:
+    return len(payloads[VALUES]) + len(payloads.get(SUPPORTS, b""))
+
+
+def _work(codes: dict[str, Code], spec: InrSpec) -> tuple[int, int]:
+    """What a decoder has to read and make: symbols and indices, and dictionary values."""
+    values = atom_values = 0
     for tensor in tensor_shapes(spec):
         code = codes[tensor.name]
+        values += code.symbols.size
         if isinstance(code, SinrCode) and len(tensor.shape) == 2:
-            work += code.symbols.size * vector_length(tensor.shape, spec.width)
-    check_limit("the atom values to regenerate", work, 0, max_atom_values(num_bytes))
+            values += code.symbols.size
+            atom_values += code.symbols.size * vector_length(tensor.shape, spec.width)
+    return max(values, spec.num_weights), atom_values
+
+
+def _check_work(codes: dict[str, Code], spec: InrSpec, num_bytes: int) -> None:
+    values, atom_values = _work(codes, spec)
+    check_limit("the number of symbols and indices", values, 1, max_values(num_bytes))
+    check_limit("the atom values to regenerate", atom_values, 0, max_atom_values(num_bytes))
 
 
 def _rows(code: Code) -> list[list[int]]:
@@ -134,6 +178,8 @@ def _fill_range(empty: dict[str, Code], values: bytes, supports: bytes) -> dict[
         for row in support:
             entropy.code_support(support_coder, row, code.num_atoms)
         codes[name] = SinrCode(np.array(support, np.int64), symbols, code.step, code.num_atoms)
+    value_coder.finish()
+    support_coder.finish()
     return codes
 
 

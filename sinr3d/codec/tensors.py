@@ -19,6 +19,8 @@ from sinr3d.sparse import blocks
 from sinr3d.sparse.dictionary import ATOM_SCALE, atoms, dictionary
 from sinr3d.sparse.omp import omp
 
+_ATOMS_AT_ONCE = 256  # bounds the memory that one vector takes
+
 
 @dataclass(frozen=True)
 class DensePlan:
@@ -123,10 +125,20 @@ def decode_tensor(code: Code, tensor: TensorShape, network: CodedNetwork) -> np.
     length = blocks.vector_length(tensor.shape, network.spec.width)
     vectors = np.empty((len(code.support), length), np.float32)
     for index, (support, symbols) in enumerate(zip(code.support, code.symbols, strict=True)):
-        # Every partial sum is an integer below 2^53: float64 is exact in any order of summation.
-        exact = symbols.astype(np.float64) @ atoms(length, support, network.seed).astype(np.float64)
-        vectors[index] = exact * (code.step * ATOM_SCALE)
+        vectors[index] = _combine(support, symbols, length, network.seed) * (code.step * ATOM_SCALE)
     return np.ascontiguousarray(blocks.from_vectors(vectors, tensor.shape))
+
+
+def _combine(support: np.ndarray, symbols: np.ndarray, length: int, seed: int) -> np.ndarray:
+    """The sum of symbols times atoms, a few atoms at a time: float64, exact.
+
+    Every partial sum is an integer below 2^53, so that no order of summation changes it.
+    """
+    total = np.zeros(length)
+    for start in range(0, len(support), _ATOMS_AT_ONCE):
+        part = slice(start, start + _ATOMS_AT_ONCE)
+        total += symbols[part].astype(np.float64) @ atoms(length, support[part], seed).astype(np.float64)
+    return total
 
 
 def _encode_sinr(
@@ -160,7 +172,7 @@ def _sparse_code(
 ) -> tuple[np.ndarray, np.ndarray]:
     """OMP over the seeded dictionary: supports (n, s), ascending, and coefficients of the atoms (n, s)."""
     matrix = torch.from_numpy(dictionary(vectors.shape[1], num_atoms, seed).astype(np.float32)).T
-    norms = torch.linalg.vector_norm(matrix, dim=0)
+    norms = torch.linalg.vector_norm(matrix, dim=0).clamp(min=1.0)  # a short atom may be all zero
     result = omp(matrix / norms, torch.from_numpy(np.ascontiguousarray(vectors.T)), sparsity=sparsity)
     support = result.support.numpy()
     values = result.values.numpy() / (norms.numpy()[support.clip(0)] * ATOM_SCALE)
