@@ -61,8 +61,8 @@ class Field:
         Raises:
             ValueError: the last axis has another length.
         """
-        if isinstance(coords, Tensor):
-            coords = coords.detach().cpu().numpy()
+        if not isinstance(coords, np.ndarray | list):
+            coords = torch.as_tensor(coords).detach().cpu().numpy()
         points = np.asarray(coords, np.float64)
         if points.ndim < 1 or points.shape[-1] != self.spec.in_features:
             raise ValueError(f"coords are (..., {self.spec.in_features}), got shape {points.shape}")

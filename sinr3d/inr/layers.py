@@ -40,9 +40,14 @@ def _gauss(z: Tensor) -> Tensor:
 def _gabor(z: Tensor, sigma_per_omega: float) -> Tensor:
     """exp(i z - |r z|^2) with r = sigma / omega; z real (first layer) or complex."""
     if not z.is_complex():
-        return torch.polar(torch.exp(-((sigma_per_omega * z) ** 2)), z)
+        return _polar(torch.exp(-((sigma_per_omega * z) ** 2)), z)
     square = z.real**2 + z.imag**2
-    return torch.polar(torch.exp(-(sigma_per_omega**2) * square - z.imag), z.real)
+    return _polar(torch.exp(-(sigma_per_omega**2) * square - z.imag), z.real)
+
+
+def _polar(size: Tensor, angle_rad: Tensor) -> Tensor:
+    # Not torch.polar: its gradient divides by the size, and is infinite where the window has died away.
+    return torch.complex(size * torch.cos(angle_rad), size * torch.sin(angle_rad))
 
 
 def initial_bound(spec: InrSpec, tensor: TensorShape, fan_in: int) -> float:
