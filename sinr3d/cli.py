@@ -24,6 +24,7 @@ from sinr3d import files
 from sinr3d.errors import SinrError, UsageError
 
 if TYPE_CHECKING:
+    from sinr3d.config import EncodeOptions
     from sinr3d.fit.loop import FitProgress
 
 Output = Annotated[str, arg(aliases=["-o"], metavar="PATH")]
@@ -86,6 +87,12 @@ class Encode:
     """muon: Muon for the hidden matrices, Adam for the rest."""
     max_seconds: float | None = None
     """Time budget of the fit; the file then depends on the machine's speed."""
+    half: bool = False
+    """Fit with bfloat16 matrix products (CUDA)."""
+    compile: bool = False
+    """Fit with torch.compile (CUDA; pays for itself in long fits)."""
+    config: str | None = None
+    """YAML file of settings by these names; options given here override it. Examples: configs/."""
     force: Force = False
     """Overwrite the output."""
     json: Json = False
@@ -98,13 +105,11 @@ class Encode:
         if self.output != "-" and Path(self.output).suffix.lower() != ".sinr":
             raise UsageError(f"{self.output}: the output of encode ends in .sinr")
         files.check_output(self.output, force=self.force)
-        from sinr3d.encoder import EncodeOptions, encode_signal
+        from sinr3d.encoder import encode_signal
 
-        names = {field.name for field in dataclasses.fields(EncodeOptions)}
-        settings = {name: getattr(self, name) for name in names}
-        options = EncodeOptions(**{**settings, "device": _device(self.device)})
+        options = self.options()
         start = time.monotonic()
-        signal = _load_signal(self.input, self.seed, self.kind)
+        signal = _load_signal(self.input, options.seed, self.kind)
         with _fit_bar(signal.metric) as on_progress:
             encoded = encode_signal(signal, options, on_progress)
         files.write_bytes(self.output, encoded.data)
@@ -112,7 +117,7 @@ class Encode:
         result = {
             "output": self.output,
             "kind": signal.kind,
-            "profile": self.profile,
+            "profile": options.profile,
             "bytes": len(encoded.data),
             encoded.metric: round(encoded.score, 6),
             f"{encoded.metric}_float": round(encoded.float_score, 6),
@@ -136,6 +141,16 @@ class Encode:
         if encoded.interrupted:
             _say(f"interrupted after {encoded.steps} steps: the file holds the best network until then")
         return 130 if encoded.interrupted else 0
+
+    def options(self) -> "EncodeOptions":
+        """The settings of the configuration file, if any, under those given on the command line."""
+        from sinr3d.config import EncodeOptions, load_options
+
+        base = load_options(self.config) if self.config is not None else EncodeOptions()
+        names = {field.name: field.default for field in dataclasses.fields(EncodeOptions)}
+        given = {name: getattr(self, name) for name in names if getattr(self, name) != names[name]}
+        options = dataclasses.replace(base, **given)
+        return dataclasses.replace(options, device=_device(options.device))
 
 
 @dataclass(frozen=True)

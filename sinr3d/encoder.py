@@ -17,20 +17,16 @@ from sinr3d.codec import allocate, paper
 from sinr3d.codec.header import Domain, Record
 from sinr3d.codec.pipeline import pack_file
 from sinr3d.codec.tensors import CodedNetwork, Plan, decode_tensors, encode_tensors
+from sinr3d.config import EFFORT_STEPS, EncodeOptions
 from sinr3d.errors import MissingFileError, TargetError, UsageError
 from sinr3d.fit.loop import FitOptions, FitProgress, FitResult, fit
 from sinr3d.fit.optim import OptimizerOptions
 from sinr3d.fit.signal import Signal
 from sinr3d.inr.mlp import Weights, evaluate
-from sinr3d.inr.spec import ACTIVATION_IDS, InrSpec, default_spec
+from sinr3d.inr.spec import InrSpec, default_spec
 
-EFFORT_STEPS = {1: 300, 2: 700, 3: 1500, 4: 2500, 5: 4000, 6: 6000, 7: 9000, 8: 14000, 9: 22000}
-"""Optimizer steps of a fit by effort."""
-MUON_RATES = {"image": 5e-3, "occupancy": 2e-3}
+MUON_RATES = {"image": 5e-3, "occupancy": 1e-3}
 """Peak learning rate of the hidden matrices by kind; measured on KODAK and on Lucy."""
-PROFILES = ("rd", "paper")
-OPTIMIZERS = ("muon", "adam")
-_ACTIVATIONS = tuple(ACTIVATION_IDS)
 _TARGET_MARGIN_DB = 0.15
 _MAX_WIDENINGS = 3
 _BITS_A_WEIGHT = 8.0
@@ -41,70 +37,6 @@ class DomainSignal(Signal, Protocol):
     """A signal that knows where it lives."""
 
     domain: Domain
-
-
-@dataclass(frozen=True)
-class EncodeOptions:
-    """How a signal is encoded.
-
-    Attributes:
-        profile: "rd", the smallest file at the quality asked, or "paper", SINR as published.
-        quality: 0 to 100; sets the network's width: 16 at 0, 64 at 50, 256 at 100.
-        target_psnr: dB an image must reach; None leaves it to `quality`.
-        target_iou: IoU a shape must reach.
-        target_size: bytes the file must not exceed.
-        effort: 1 to 9; optimizer steps by EFFORT_STEPS.
-        seed: of the fit and of the dictionary.
-        device: "auto", "cpu", "cuda" or "cuda:n".
-        width: neurons in a hidden layer; None takes the quality's.
-        hidden_layers: square matrices between the first and the last layer.
-        activation: "sine", "gauss", "wire" or "relu".
-        steps: optimizer steps; None takes the effort's.
-        optimizer: "muon" or "adam".
-        max_seconds: time budget of the fit; None is none. The file then depends on the machine's speed.
-    """
-
-    profile: str = "rd"
-    quality: float = 50.0
-    target_psnr: float | None = None
-    target_iou: float | None = None
-    target_size: int | None = None
-    effort: int = 5
-    seed: int = 0
-    device: str = "auto"
-    width: int | None = None
-    hidden_layers: int = 3
-    activation: str = "sine"
-    steps: int | None = None
-    optimizer: str = "muon"
-    max_seconds: float | None = None
-
-    def __post_init__(self) -> None:
-        """Refuses options that make no sense."""
-        rates = {"target_psnr": self.target_psnr, "max_seconds": self.max_seconds}
-        targets = [t for t in (self.target_psnr, self.target_iou, self.target_size) if t is not None]
-        checks = [
-            (self.profile in PROFILES, f"profile is one of {PROFILES}, got {self.profile!r}"),
-            (0 <= self.quality <= 100, f"quality is 0 to 100, got {self.quality}"),
-            (self.effort in EFFORT_STEPS, f"effort is 1 to 9, got {self.effort}"),
-            (0 <= self.seed < 1 << 32, f"seed is 0 to 4294967295, got {self.seed}"),
-            (self.width is None or 2 <= self.width <= 1024, f"width is 2 to 1024, got {self.width}"),
-            (0 <= self.hidden_layers <= 16, f"hidden_layers is 0 to 16, got {self.hidden_layers}"),
-            (
-                self.activation in ACTIVATION_IDS,
-                f"activation is one of {_ACTIVATIONS}",
-            ),
-            (self.steps is None or self.steps >= 1, f"steps is at least 1, got {self.steps}"),
-            (self.optimizer in OPTIMIZERS, f"optimizer is one of {OPTIMIZERS}, got {self.optimizer!r}"),
-            *((v is None or 0 < v < math.inf, f"{k} is above 0, got {v}") for k, v in rates.items()),
-            (len(targets) <= 1, "give one of target_psnr, target_iou and target_size, not several"),
-            (not targets or self.profile == "rd", "targets need the profile rd; paper fixes its own rate"),
-            (self.target_iou is None or 0 < self.target_iou < 1, "target_iou lies between 0 and 1"),
-            (self.target_size is None or self.target_size >= 200, "target_size is at least 200 bytes"),
-        ]
-        for holds, message in checks:
-            if not holds:
-                raise UsageError(message)
 
 
 @dataclass(frozen=True)
@@ -281,6 +213,8 @@ def fit_network(
         max_seconds=options.max_seconds,
         seed=options.seed,
         device=device,
+        half=options.half,
+        compile=options.compile,
     )
     return FittedSignal(spec, fit(spec, signal, fit_options, on_progress))
 

@@ -1,4 +1,7 @@
-"""A file against every rival at the same work: weight coders on its network, codecs of its kind on the original."""
+"""A file against every rival at the same work.
+
+Weight coders get the network of the file, codecs of its kind get the original.
+"""
 
 import io
 import time
@@ -48,8 +51,8 @@ def run(data: bytes, reference: str, on_progress: Progress | None = None) -> Com
     """Runs all rivals on the network of a file and on the original.
 
     A weight coder takes its smallest setting that loses no more against the file's network than coding may
-    lose in the rd profile (0.2 dB, or 8 % of the distance of the IoU to 1). A codec of the signal itself takes
-    its smallest setting that is at least as good as the file.
+    lose in the rd profile (0.2 dB, or 8 % of the distance of the IoU to 1). A codec of the signal itself
+    takes its smallest setting that is at least as good as the file.
 
     Args:
         data: the .sinr file.
@@ -181,9 +184,7 @@ def _shape_rivals(
     return [shape_row(rival, mesh, score, points, truth) for rival in meshes.RIVALS]
 
 
-def shape_row(
-    rival: meshes.MeshRival, mesh: Any, score: float, points: np.ndarray, truth: np.ndarray
-) -> Row:
+def shape_row(rival: meshes.MeshRival, mesh: Any, score: float, points: np.ndarray, truth: np.ndarray) -> Row:
     """A mesh codec at its coarsest rate with an IoU of at least `score` at the points."""
     start = time.monotonic()
     try:

@@ -12,7 +12,8 @@ from sinr3d import files
 from sinr3d.baselines import meshes, weights
 from sinr3d.bench import compare, picture, shape, table
 from sinr3d.bench.table import Row
-from sinr3d.encoder import EncodeOptions, code_network, fit_network
+from sinr3d.config import EncodeOptions
+from sinr3d.encoder import code_network, fit_network
 from sinr3d.field import decode
 from sinr3d.fit.loop import FitProgress
 from sinr3d.modalities import mesh_io, occupancy

@@ -1,4 +1,4 @@
-"""The figures of the README: files of the default and the paper's profile for images and shapes, one fit each."""
+"""The figures of the README: images and shapes in the default and the paper's profile, one fit each."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,8 @@ from pathlib import Path
 from rich.table import Table
 
 from sinr3d.baselines import weights
-from sinr3d.encoder import EncodeOptions, code_network, fit_network, kind_of, make_signal
+from sinr3d.config import EncodeOptions
+from sinr3d.encoder import code_network, fit_network, kind_of, make_signal
 from sinr3d.evaluation import evaluate_file
 
 WIDTH = 64
@@ -37,9 +38,7 @@ class ResultRow:
     code_seconds: float
 
 
-def run(
-    paths: list[str], quick: bool, on_progress: Callable[[float], None] | None = None
-) -> list[ResultRow]:
+def run(paths: list[str], quick: bool, on_progress: Callable[[float], None] | None = None) -> list[ResultRow]:
     """Fits a (3, 64) network to each input once and codes it in all ways.
 
     Args:

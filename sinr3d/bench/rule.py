@@ -20,7 +20,8 @@ from sinr3d.codec.paper import BITS, paper_plans
 from sinr3d.codec.pipeline import pack_file
 from sinr3d.codec.quantizer import step_for_bits
 from sinr3d.codec.tensors import CodedNetwork, DensePlan, decode_tensors, encode_tensors
-from sinr3d.encoder import EncodeOptions, FittedSignal, fit_network
+from sinr3d.config import EncodeOptions
+from sinr3d.encoder import FittedSignal, fit_network
 from sinr3d.inr.mlp import evaluate
 from sinr3d.inr.spec import tensor_shapes
 from sinr3d.modalities import image
@@ -105,9 +106,7 @@ def _sweep(
     name: str, signal: image.ImageSignal, fitted: FittedSignal, ratios: tuple[float, ...]
 ) -> list[RulePoint]:
     spec, weights = fitted.spec, fitted.result.weights
-    all_16 = {
-        t.name: DensePlan(step_for_bits(weights[t.name].numpy(), BITS)) for t in tensor_shapes(spec)
-    }
+    all_16 = {t.name: DensePlan(step_for_bits(weights[t.name].numpy(), BITS)) for t in tensor_shapes(spec)}
     size, psnr = _code(encode_tensors(weights, spec, all_16), signal)
     points = [RulePoint(name, spec.hidden_layers, spec.width, 0, 0.0, size, psnr, 0.0, 0.0)]
     length = vector_length((spec.width, spec.width), spec.width)
@@ -141,7 +140,9 @@ def _optima(points: list[RulePoint]) -> list[RulePoint]:
 
 def render(result: RuleBench) -> Table:
     """Every network and k2: the smallest s within 0.2 dB, and what it saves."""
-    table = Table(title=f"smallest s / k1 within {ALLOWED_LOSS_DB} dB of 16 bit + Brotli", title_justify="left")
+    table = Table(
+        title=f"smallest s / k1 within {ALLOWED_LOSS_DB} dB of 16 bit + Brotli", title_justify="left"
+    )
     for heading in ("image", "(h, m)", "k2", "s / k1", "bytes", "saving", "loss, dB"):
         table.add_column(heading, justify="right")
     optima = {(p.image, p.width, p.num_atoms): p for p in result.optima}

@@ -1,0 +1,128 @@
+"""The settings of an encoding run, and their YAML files."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sinr3d.errors import MissingFileError, UsageError
+from sinr3d.inr.spec import ACTIVATION_IDS
+
+PROFILES = ("rd", "paper")
+OPTIMIZERS = ("muon", "adam")
+_ACTIVATIONS = tuple(ACTIVATION_IDS)
+EFFORT_STEPS = {1: 300, 2: 700, 3: 1500, 4: 2500, 5: 4000, 6: 6000, 7: 9000, 8: 14000, 9: 22000}
+"""Optimizer steps of a fit by effort."""
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """How a signal is encoded.
+
+    Attributes:
+        profile: "rd", the smallest file at the quality asked, or "paper", SINR as published.
+        quality: 0 to 100; sets the network's width: 16 at 0, 64 at 50, 256 at 100.
+        target_psnr: dB an image must reach; None leaves it to `quality`.
+        target_iou: IoU a shape must reach.
+        target_size: bytes the file must not exceed.
+        effort: 1 to 9; optimizer steps by EFFORT_STEPS.
+        seed: of the fit and of the dictionary.
+        device: "auto", "cpu", "cuda" or "cuda:n".
+        width: neurons in a hidden layer; None takes the quality's.
+        hidden_layers: square matrices between the first and the last layer.
+        activation: "sine", "gauss", "wire" or "relu".
+        steps: optimizer steps; None takes the effort's.
+        optimizer: "muon" or "adam".
+        max_seconds: time budget of the fit; None is none. The file then depends on the machine's speed.
+        half: fit with bfloat16 matrix products (CUDA).
+        compile: fit with torch.compile (CUDA; pays for itself in long fits).
+    """
+
+    profile: str = "rd"
+    quality: float = 50.0
+    target_psnr: float | None = None
+    target_iou: float | None = None
+    target_size: int | None = None
+    effort: int = 5
+    seed: int = 0
+    device: str = "auto"
+    width: int | None = None
+    hidden_layers: int = 3
+    activation: str = "sine"
+    steps: int | None = None
+    optimizer: str = "muon"
+    max_seconds: float | None = None
+    half: bool = False
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses options that make no sense."""
+        rates = {"target_psnr": self.target_psnr, "max_seconds": self.max_seconds}
+        targets = [t for t in (self.target_psnr, self.target_iou, self.target_size) if t is not None]
+        checks = [
+            (self.profile in PROFILES, f"profile is one of {PROFILES}, got {self.profile!r}"),
+            (0 <= self.quality <= 100, f"quality is 0 to 100, got {self.quality}"),
+            (self.effort in EFFORT_STEPS, f"effort is 1 to 9, got {self.effort}"),
+            (0 <= self.seed < 1 << 32, f"seed is 0 to 4294967295, got {self.seed}"),
+            (self.width is None or 2 <= self.width <= 1024, f"width is 2 to 1024, got {self.width}"),
+            (0 <= self.hidden_layers <= 16, f"hidden_layers is 0 to 16, got {self.hidden_layers}"),
+            (
+                self.activation in ACTIVATION_IDS,
+                f"activation is one of {_ACTIVATIONS}",
+            ),
+            (self.steps is None or self.steps >= 1, f"steps is at least 1, got {self.steps}"),
+            (self.optimizer in OPTIMIZERS, f"optimizer is one of {OPTIMIZERS}, got {self.optimizer!r}"),
+            *((v is None or 0 < v < math.inf, f"{k} is above 0, got {v}") for k, v in rates.items()),
+            (len(targets) <= 1, "give one of target_psnr, target_iou and target_size, not several"),
+            (not targets or self.profile == "rd", "targets need the profile rd; paper fixes its own rate"),
+            (self.target_iou is None or 0 < self.target_iou < 1, "target_iou lies between 0 and 1"),
+            (self.target_size is None or self.target_size >= 200, "target_size is at least 200 bytes"),
+        ]
+        for holds, message in checks:
+            if not holds:
+                raise UsageError(message)
+
+
+def load_options(path: str | Path) -> EncodeOptions:
+    """Reads EncodeOptions from a YAML file: a mapping of its fields, everything else at its default.
+
+    Args:
+        path: the file; examples are in `configs/`.
+
+    Raises:
+        MissingFileError: there is no such file.
+        UsageError: not a mapping, an unknown key (named, with the known ones), or a value of the wrong type or
+            range.
+    """
+    try:
+        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MissingFileError(f"{path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise UsageError(f"{path} is not a mapping of settings, one 'name: value' a line")
+    fields = {field.name: field for field in dataclasses.fields(EncodeOptions)}
+    for key, value in settings.items():
+        if key not in fields:
+            raise UsageError(f"{path}: unknown key {key!r}; known are {', '.join(fields)}")
+        wanted = _type_names(fields[key])
+        if not _names_of(value) & set(wanted):
+            raise UsageError(f"{path}: {key} is {' or '.join(wanted)}, got {value!r}")
+    return EncodeOptions(**settings)
+
+
+def _type_names(field: "dataclasses.Field[Any]") -> list[str]:
+    """The types of a field by name: `int | None` is ["int", "None"]."""
+    annotation = field.type.__name__ if isinstance(field.type, type) else str(field.type)
+    return annotation.split(" | ")
+
+
+def _names_of(value: Any) -> set[str]:
+    """The types that a YAML value can stand for: an integer is a float too."""
+    if value is None:
+        return {"None"}
+    return {"int", "float"} if type(value) is int else {type(value).__name__}
