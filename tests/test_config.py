@@ -49,7 +49,7 @@ def test_anything_else_is_refused_by_name(tmp_path: Path, text: str, message: st
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match="none.yaml"):
+    with pytest.raises(MissingFileError, match=r"none\.yaml"):
         load_options(tmp_path / "none.yaml")
 
 
