@@ -94,7 +94,7 @@ def load_options(path: str | Path) -> EncodeOptions:
 
     Raises:
         MissingFileError: there is no such file.
-        UsageError: not a mapping, an unknown key (named, with the known ones), or a value out of type or range.
+        UsageError: not a mapping, an unknown key (named, beside the known), or a value out of type or range.
     """
     try:
         settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))

@@ -36,7 +36,10 @@ _log = logging.getLogger("sinr3d")
 class DomainSignal(Signal, Protocol):
     """A signal that knows where it lives."""
 
-    domain: Domain
+    @property
+    def domain(self) -> Domain:
+        """What the file says of the signal's place and size."""
+        ...
 
 
 @dataclass(frozen=True)
