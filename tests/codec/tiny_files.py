@@ -1,0 +1,95 @@
+"""Tiny files of every kind, coder and method, made from fixed integers: no training, no OMP, no floats."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sinr3d.codec.header import Domain, ImageDomain, OccupancyDomain, Record
+from sinr3d.codec.pipeline import pack_file
+from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode
+from sinr3d.inr.spec import InrSpec, TensorShape, default_spec, tensor_shapes
+from sinr3d.sparse.blocks import vector_length
+
+IMAGE = ImageDomain(5, 4, 3)
+SHAPE = OccupancyDomain((1.5, -2.0, 0.25), 2.0, (0.95, 0.5, 0.25), 0.125, "mm")
+RECORD = Record("rd", 5, 7, 300, 31.5, (0, 1, 0))
+
+
+@dataclass(frozen=True)
+class TinyFile:
+    """How a tiny file is made."""
+
+    name: str
+    spec: InrSpec
+    domain: Domain
+    coder: str
+    sparse_roles: tuple[str, ...] = ()
+    spread: int = 21
+    num_atoms: int = 300
+    record: Record | None = None
+
+    def network(self) -> CodedNetwork:
+        """Its integers."""
+        codes: dict[str, Code] = {}
+        for index, tensor in enumerate(tensor_shapes(self.spec)):
+            step = (index + 1) / 128
+            if tensor.role in self.sparse_roles:
+                codes[tensor.name] = self._sparse(tensor, index, step / 4)
+            else:
+                codes[tensor.name] = DenseCode(integers(tensor.shape, index, self.spread), step)
+        return CodedNetwork(self.spec, codes, 3 if self.sparse_roles else 0)
+
+    def data(self) -> bytes:
+        """Its bytes."""
+        return pack_file(self.network(), self.domain, self.coder, self.record)
+
+    def _sparse(self, tensor: TensorShape, salt: int, step: float) -> SinrCode:
+        length = vector_length((tensor.shape[0], tensor.shape[-1]), self.spec.width)
+        shape = (tensor.size // length, max(1, length // 4))
+        gaps = np.abs(integers(shape, salt + 50, 2 * (self.num_atoms // shape[1]) - 1)) // 2
+        support = np.cumsum(gaps + 1, axis=1) - 1
+        return SinrCode(
+            support.astype(np.int64), integers(shape, salt, 9 * self.spread), step, self.num_atoms
+        )
+
+
+def integers(shape: tuple[int, ...], salt: int, spread: int) -> np.ndarray:
+    """Fixed integers within -(spread // 2) .. spread // 2, by a multiplicative hash."""
+    index = np.arange(int(np.prod(shape)), dtype=np.int64) + 1
+    hashed = (index * 2654435761 + salt * 40503 * 65537) % (1 << 32) >> 12
+    return (hashed % spread - spread // 2).astype(np.int32).reshape(shape)
+
+
+def _image(width: int = 4, layers: int = 1, activation: str = "sine") -> InrSpec:
+    return default_spec(2, 3, width, layers, activation)
+
+
+def _shape(width: int = 4, layers: int = 1, activation: str = "sine") -> InrSpec:
+    return default_spec(3, 1, width, layers, activation)
+
+
+_RELU = InrSpec(2, 3, 3, 1, "relu", 1.0, 1.0, 0.0, 2)
+
+FILES = (
+    TinyFile("image dense range", _image(), IMAGE, "range"),
+    TinyFile("image dense brotli", _image(), IMAGE, "brotli", spread=301),
+    TinyFile("image dense brotli wide", _image(), IMAGE, "brotli", spread=99_999),
+    TinyFile("shape dense range record", _shape(), SHAPE, "range", record=RECORD),
+    TinyFile("shape sparse range", _shape(), SHAPE, "range", ("hidden",)),
+    TinyFile("shape sparse brotli", _shape(), SHAPE, "brotli", ("hidden",), record=RECORD),
+    TinyFile("gauss sparse range", _image(activation="gauss"), IMAGE, "range", ("first", "hidden", "last")),
+    TinyFile("wire sparse range", _image(3, activation="wire"), IMAGE, "range", ("hidden", "last")),
+    TinyFile("relu sparse range", _RELU, IMAGE, "range", ("hidden",)),
+    TinyFile("no hidden layer", _image(3, 0), IMAGE, "range"),
+)
+"""Files of 100 to 250 bytes."""
+
+LARGE_FILES = (
+    TinyFile("columns and rows", _image(52, 1), IMAGE, "range", ("first", "hidden", "last"), num_atoms=65536),
+    TinyFile("columns, brotli", _image(52, 1, "gauss"), IMAGE, "brotli", ("hidden",), num_atoms=4096),
+    TinyFile("wide symbols", _shape(24, 2), SHAPE, "range", spread=9_999_999),
+    TinyFile("wire columns", _image(50, 1, "wire"), IMAGE, "range", ("hidden", "last"), num_atoms=1000),
+    TinyFile("relu wide", default_spec(3, 1, 30, 2, "relu"), SHAPE, "range", spread=3),
+    TinyFile("as many outputs as neurons", default_spec(2, 3, 3, 1), IMAGE, "range", ("last",)),
+)
+"""Files of a few kB."""
