@@ -46,8 +46,7 @@ def pack_codes(network: CodedNetwork, coder: str) -> dict[int, bytes]:
     else:
         payloads[VALUES] = _brotli_values(codes)
         if sparse:
-            indices = np.concatenate([code.support.ravel() for code in sparse]).astype("<u2")
-            payloads[SUPPORTS] = entropy.brotli_encode(indices.tobytes())
+            payloads[SUPPORTS] = _brotli_supports(sparse)
     _check_work(network.codes, network.spec, _code_bytes(payloads))
     return payloads
 
@@ -184,11 +183,29 @@ def _fill_range(empty: dict[str, Code], values: bytes, supports: bytes) -> dict[
 
 
 def _brotli_values(codes: list[Code]) -> bytes:
-    """All symbols as little-endian integers of the fewest bytes that hold them, behind that number."""
-    symbols = np.concatenate([code.symbols.ravel() for code in codes])
-    largest = int(np.abs(symbols).max())
-    width = 1 if largest < 1 << 7 else 2 if largest < 1 << 15 else 4
-    return bytes([width]) + entropy.brotli_encode(symbols.astype(f"<i{width}").tobytes())
+    """All symbols, zigzag-coded, in byte planes of the fewest bytes that hold them, behind that number."""
+    symbols = np.concatenate([code.symbols.ravel() for code in codes]).astype(np.int64)
+    zigzag = np.where(symbols < 0, -2 * symbols - 1, 2 * symbols)
+    largest = int(zigzag.max())
+    width = 1 if largest < 1 << 8 else 2 if largest < 1 << 16 else 4
+    return bytes([width]) + entropy.brotli_encode(_pack_planes(zigzag, width))
+
+
+def _brotli_supports(codes: list[SinrCode]) -> bytes:
+    """The gaps of all supports, indices skipped before each atom, in two byte planes."""
+    gaps = [np.diff(code.support, axis=1, prepend=-1).ravel() - 1 for code in codes]
+    return entropy.brotli_encode(_pack_planes(np.concatenate(gaps), 2))
+
+
+def _pack_planes(values: np.ndarray, width: int) -> bytes:
+    """Unsigned integers as all their lowest bytes, then all the next: Brotli models bytes, not integers."""
+    return values.astype(f"<u{width}").view(np.uint8).reshape(-1, width).T.tobytes()
+
+
+def _unpack_planes(data: bytes, width: int) -> np.ndarray:
+    """Reads what `_pack_planes` wrote, as int64."""
+    planes = np.frombuffer(data, np.uint8).reshape(width, -1)
+    return np.ascontiguousarray(planes.T).view(f"<u{width}").ravel().astype(np.int64)
 
 
 def _fill_brotli(empty: dict[str, Code], values: bytes, supports: bytes) -> dict[str, Code]:
@@ -196,11 +213,12 @@ def _fill_brotli(empty: dict[str, Code], values: bytes, supports: bytes) -> dict
     if width not in (1, 2, 4):
         raise CorruptFileError(f"a symbol takes {width} bytes; the format allows 1, 2 and 4")
     total = sum(code.symbols.size for code in empty.values())
-    symbols = np.frombuffer(entropy.brotli_decode(values[1:], total * width), f"<i{width}").astype(np.int64)
+    zigzag = _unpack_planes(entropy.brotli_decode(values[1:], total * width), width)
+    symbols = (zigzag >> 1) ^ -(zigzag & 1)
     if np.abs(symbols).max(initial=0) > quantizer.MAX_SYMBOL:
         raise CorruptFileError("a coded symbol is too large")
     total = sum(code.symbols.size for code in empty.values() if isinstance(code, SinrCode))
-    indices = np.frombuffer(entropy.brotli_decode(supports, 2 * total), "<u2") if total else symbols[:0]
+    gaps = _unpack_planes(entropy.brotli_decode(supports, 2 * total), 2) if total else symbols[:0]
     codes: dict[str, Code] = {}
     at = index_at = 0
     for name, code in empty.items():
@@ -210,9 +228,9 @@ def _fill_brotli(empty: dict[str, Code], values: bytes, supports: bytes) -> dict
         if isinstance(code, DenseCode):
             codes[name] = DenseCode(part, code.step)
             continue
-        support = indices[index_at : index_at + size].astype(np.int64).reshape(shape)
+        support = np.cumsum(gaps[index_at : index_at + size].reshape(shape) + 1, axis=1) - 1
         index_at += size
-        if support.max() >= code.num_atoms or (np.diff(support, axis=1) <= 0).any():
-            raise CorruptFileError(f"the support of tensor {name} is not ascending within the dictionary")
+        if support.max() >= code.num_atoms:
+            raise CorruptFileError(f"the support of tensor {name} leaves the dictionary")
         codes[name] = SinrCode(support, part, code.step, code.num_atoms)
     return codes

@@ -252,17 +252,22 @@ class BrotliReader:
 
     def __init__(self, data: bytes, kind: str) -> None:
         width = data[0] if kind == "values" else 2
-        layout = f"<i{width}" if kind == "values" else "<u2"
-        self.values = np.frombuffer(
-            brotli.decompress(data[1:] if kind == "values" else data), layout
-        ).tolist()
+        plain = brotli.decompress(data[1:] if kind == "values" else data)
+        count = len(plain) // width
+        planes = [plain[count * place : count * (place + 1)] for place in range(width)]
+        self.values = [
+            sum(byte << (8 * place) for place, byte in enumerate(b)) for b in zip(*planes, strict=True)
+        ]
 
     def symbols(self, rows: int, width: int) -> list[list[int]]:
-        return [[self.values.pop(0) for _ in range(width)] for _ in range(rows)]
+        zigzag = [[self.values.pop(0) for _ in range(width)] for _ in range(rows)]
+        return [[-(z + 1) // 2 if z % 2 else z // 2 for z in row] for row in zigzag]
 
     def support(self, sparsity: int, num_atoms: int) -> list[int]:
-        support = [self.values.pop(0) for _ in range(sparsity)]
-        refuse_unless(all(a < b for a, b in zip(support, [*support[1:], num_atoms], strict=True)))
+        support: list[int] = []
+        for _ in range(sparsity):
+            support.append((support[-1] + 1 if support else 0) + self.values.pop(0))
+        refuse_unless(support[-1] < num_atoms)
         return support
 
     def finish(self) -> None:
