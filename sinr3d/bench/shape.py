@@ -4,6 +4,7 @@ Everything is an implicit function, negative inside, so the shape needs no data 
 be hard in the ways that real shapes are: thin struts, grooves, sharp and smooth joins, flats, many holes.
 """
 
+import igl
 import mcubes
 import numpy as np
 import trimesh
@@ -15,7 +16,7 @@ Field = NDArray[np.float32]
 """An implicit function's values, negative inside, roughly distances."""
 
 _HALF_WIDTH, _BOTTOM, _TOP = 0.62, -1.02, 1.02  # of the box, z up
-_KNOT_CENTER = 0.415  # height
+_KNOT_CENTER = 0.405  # height
 _KNOT_RADIUS, _KNOT_WINDING, _TUBE_RADIUS = 0.36, 0.125, 0.078
 _STRANDS, _TWISTS, _GROOVE = 6, 12.0, 0.024  # of the rope: strands, turns of its pattern, depth of a groove
 
@@ -42,7 +43,15 @@ def demo_shape(resolution: int = 160) -> trimesh.Trimesh:
     field = _demo_field(side[:, None, None], side[None, :, None], height[None, None, :])
     vertices, faces = mcubes.marching_cubes(-field, 0.0)  # faces outward where inside is positive
     vertices = vertices * step + np.array([side[0], side[0], height[0]])
-    return trimesh.Trimesh(vertices, faces.astype(np.int64), process=False)
+    return _largest_part(vertices, faces.astype(np.int64))
+
+
+def _largest_part(vertices: NDArray[np.float64], faces: NDArray[np.int64]) -> trimesh.Trimesh:
+    """Leaves out bubbles of a sample or two, which a groove can leave under the surface."""
+    part = igl.facet_components(faces)[1]
+    mesh = trimesh.Trimesh(vertices, faces[part == np.argmax(np.bincount(part))], process=False)
+    mesh.remove_unreferenced_vertices()
+    return mesh
 
 
 def _demo_field(x: Field, y: Field, z: Field) -> Field:
@@ -54,8 +63,8 @@ def _demo_field(x: Field, y: Field, z: Field) -> Field:
 def _knot(x: Field, y: Field, z: Field) -> Field:
     """A trefoil of rope: a (2, 3) torus knot whose torus lies around the y axis, so that it faces the viewer.
 
-    In the half plane at angle phi around that axis the knot crosses in two points, at the angles 3 phi / 2 and
-    3 phi / 2 + pi of a circle. Over the knot's own parameter, of period 4 pi, the rope's pattern closes because
+    In the half plane at angle phi around that axis the knot crosses in two points, at angles 3 phi / 2 and
+    3 phi / 2 + pi of a circle. Over the knot's own parameter, of period 4 pi, the rope's pattern closes, as
     `_TWISTS` is a multiple of 1 / 4.
     """
     phi = np.arctan2(-x, z)  # a lobe at the top, two at the bottom
@@ -66,7 +75,8 @@ def _knot(x: Field, y: Field, z: Field) -> Field:
         across = radius - np.float32(_KNOT_WINDING) * np.cos(1.5 * turn)
         along = y - np.float32(_KNOT_WINDING) * np.sin(1.5 * turn)
         around = np.arctan2(along, across)
-        rope = np.abs(np.cos(np.float32(_STRANDS / 2) * around + np.float32(_TWISTS) * turn))
+        bulge = np.cos(np.float32(_STRANDS / 2) * around + np.float32(_TWISTS) * turn)
+        rope = np.sqrt(bulge**2 + np.float32(0.02))  # |bulge|, with a groove that samples can follow
         tube = np.hypot(across, along) - np.float32(_TUBE_RADIUS) - np.float32(_GROOVE) * rope
         np.minimum(nearest, np.float32(0.8) * tube, out=nearest)
     return nearest
@@ -76,12 +86,12 @@ def _pedestal(x: Field, y: Field, z: Field) -> Field:
     """A drum whose wall is a gyroid net, between a scalloped foot and a plate."""
     radius = np.hypot(x, y)
     angle = np.arctan2(y, x)
-    wall = _ring(radius, z, 0.36, 0.085, -0.86, -0.30)
+    wall = _ring(radius, z, 0.36, 0.085, -0.86, -0.20)
     drum = _smooth_intersection(wall, _gyroid(x, y, z, period=0.27), np.float32(0.03))
     scallops = radius - np.float32(0.022) * np.abs(np.cos(12 * angle))
     foot = np.minimum(_disc(scallops, z, 0.55, -0.99, -0.90), _disc(radius, z, 0.49, -0.92, -0.83))
     flutes = radius + np.float32(0.012) * np.abs(np.cos(24 * angle))
-    plate = np.minimum(_disc(radius, z, 0.47, -0.33, -0.27), _disc(flutes, z, 0.40, -0.29, -0.13))
+    plate = np.minimum(_disc(radius, z, 0.47, -0.25, -0.19), _disc(flutes, z, 0.40, -0.21, -0.05))
     return _smooth_union(drum, np.minimum(foot, plate), np.float32(0.03))
 
 
