@@ -1,0 +1,144 @@
+"""The container: its bytes, and everything that it refuses."""
+
+import struct
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_files import FILES
+
+from sinr3d.codec import container
+from sinr3d.codec.container import pack_container, unpack_container
+from sinr3d.codec.pipeline import decompress
+from sinr3d.errors import (
+    ChecksumError,
+    CorruptFileError,
+    NotSinrError,
+    SinrError,
+    TruncatedFileError,
+    UnsupportedFeatureError,
+    UnsupportedVersionError,
+)
+
+TAGS = st.sampled_from(list(container.SECTION_NAMES)) | st.integers(128, 255)
+
+
+def section(tag: int, payload: bytes, length: bytes | None = None) -> bytes:
+    """A sealed section; with `length` a false one."""
+    body = bytes([tag]) + (bytes([len(payload)]) if length is None else length) + payload
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def file(*sections: bytes, version: int = 1, features: bytes = b"\0") -> bytes:
+    """A file of these sections."""
+    return b"\x89SNR" + bytes([version]) + features + bytes([len(sections)]) + b"".join(sections)
+
+
+@given(st.dictionaries(TAGS, st.binary(max_size=300)))
+def test_round_trip(payloads: dict[int, bytes]) -> None:
+    data = pack_container(payloads)
+    sections = unpack_container(data)
+    assert {tag: part.payload for tag, part in sections.items()} == payloads
+    assert list(sections) == sorted(payloads)
+    assert len(data) == 7 + sum(part.num_bytes for part in sections.values())
+
+
+def test_exact_bytes() -> None:
+    data = pack_container({128: b"", 1: b"ab"})
+    assert data == file(section(1, b"ab"), section(128, b""))
+    assert data.hex() == "89534e5201000201026162853626458000b48a5a7a"
+
+
+def _refused(data: bytes, error: type[SinrError], match: str) -> None:
+    with pytest.raises(error, match=match) as caught:
+        unpack_container(data)
+    assert type(caught.value) is error
+
+
+@pytest.mark.parametrize("data", [b"", b"\x88", b"\x89SNS", b"PK\3\4", b"hello world", b"\x89PNG\r\n\x1a\n"])
+def test_no_magic(data: bytes) -> None:
+    _refused(data, NotSinrError, "does not begin with the magic")
+
+
+def test_every_truncation() -> None:
+    data = FILES[3].data()
+    for length in range(1, len(data)):
+        _refused(data[:length], TruncatedFileError, "due at|cut short")
+
+
+def test_trailing_bytes() -> None:
+    data = FILES[0].data()
+    for extra in (b"\0", b"abc", section(255, b"")):
+        _refused(data + extra, CorruptFileError, f"{len(extra)} bytes too many")
+
+
+@pytest.mark.parametrize("version", [0, 2, 255])
+def test_unknown_version(version: int) -> None:
+    _refused(file(section(1, b""), version=version), UnsupportedVersionError, f"format version {version}")
+
+
+@pytest.mark.parametrize(
+    ("features", "bits"), [(b"\1", "[0]"), (b"\x06", "[1, 2]"), (b"\x80\x80\x80\x80\x40", "[34]")]
+)
+def test_unknown_features(features: bytes, bits: str) -> None:
+    with pytest.raises(UnsupportedFeatureError) as caught:
+        unpack_container(file(section(1, b""), features=features))
+    assert f"feature bits {bits}" in str(caught.value)
+
+
+@pytest.mark.parametrize("tag", [0, 6, 127])
+def test_unknown_required_section(tag: int) -> None:
+    _refused(file(section(tag, b"x")), UnsupportedFeatureError, f"a section {tag}, unknown")
+
+
+def test_an_unknown_optional_section_is_skipped() -> None:
+    known = FILES[3]
+    payloads = {tag: part.payload for tag, part in unpack_container(known.data()).items()}
+    for tag in (129, 255):
+        data = pack_container(payloads | {tag: b"from the future"})
+        contents = decompress(data)
+        assert contents.record == known.record
+        assert unpack_container(data)[tag].name == f"optional {tag}"
+
+
+def test_wrong_checksum() -> None:
+    for tag in (1, 200):
+        data = bytearray(file(section(tag, b"payload")))
+        data[-1] ^= 1
+        _refused(bytes(data), ChecksumError, "the checksum of section")
+
+
+@pytest.mark.parametrize("tags", [(2, 1), (1, 1), (1, 2, 2), (128, 5), (200, 200)])
+def test_sections_out_of_order_or_twice(tags: tuple[int, ...]) -> None:
+    _refused(file(*(section(tag, b"") for tag in tags)), CorruptFileError, "not in ascending order")
+
+
+@pytest.mark.parametrize("length", [b"\x03", b"\xff\xff\x03", b"\xff\xff\xff\xff\x7f"])
+def test_a_section_longer_than_the_file(length: bytes) -> None:
+    _refused(file(section(1, b"", length)[:-4]), TruncatedFileError, "the file is cut short")
+
+
+@pytest.mark.parametrize("length", [b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", b"\x82\x00"])
+def test_a_length_of_ten_bytes_or_not_in_shortest_form(length: bytes) -> None:
+    _refused(file(section(1, b"ab", length)), CorruptFileError, "an integer")
+
+
+@pytest.mark.parametrize("tag", [1, 2, 3, 4, 5])
+def test_a_missing_section(tag: int) -> None:
+    payloads = {t: part.payload for t, part in unpack_container(FILES[4].data()).items()}
+    del payloads[tag]
+    with pytest.raises(CorruptFileError):
+        decompress(pack_container(payloads))
+
+
+@pytest.mark.parametrize("index", [0, 1, 3, 4, 7])
+def test_every_bit_flip_is_noticed(index: int) -> None:
+    data = FILES[index].data()
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(SinrError) as caught:
+            decompress(bytes(flipped))
+        assert str(caught.value)
+        assert caught.value.exit_code in (3, 4)
