@@ -28,7 +28,7 @@ from sinr3d.modalities import image
 from sinr3d.sparse.blocks import vector_length
 
 NETWORKS = ((2, 32), (3, 64), (3, 128))
-RATIOS = (0.15, 0.25, 0.30, 0.35, 0.38, 0.40, 0.42, 0.45, 0.48, 0.499)
+RATIOS = (0.15, 0.25, 0.30, 0.35, 0.38, 0.40, 0.41, 0.42, 0.43, 0.44, 0.45, 0.47, 0.499)
 ALLOWED_LOSS_DB = 0.2
 
 
@@ -84,7 +84,7 @@ def run(
     for done, path in enumerate(paths):
         signal = image.ImageSignal(halved(image.load(path)))
         for place, (layers, width) in enumerate(networks):
-            options = EncodeOptions(width=width, hidden_layers=layers, steps=200 if quick else 1500)
+            options = EncodeOptions(width=width, hidden_layers=layers, steps=200 if quick else 2500)
             fitted = fit_network(signal, options)
             points += _sweep(Path(path).stem, signal, fitted, ratios)
             if on_progress is not None:
