@@ -1,0 +1,268 @@
+"""The whole codec: exact bytes of fixed files, pinned weights, and round trips of every kind of network."""
+
+import hashlib
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_sections import assert_same
+from tiny_files import FILES, IMAGE, LARGE_FILES, RECORD, SHAPE, TinyFile
+
+import sinr3d.codec
+from sinr3d.codec import limits, quantizer
+from sinr3d.codec.header import Domain
+from sinr3d.codec.paper import paper_plans
+from sinr3d.codec.pipeline import compress, decompress, pack_file, unpack_file
+from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, DensePlan, Plan, SinrCode
+from sinr3d.errors import CorruptFileError
+from sinr3d.inr.mlp import build
+from sinr3d.inr.spec import InrSpec, default_spec, tensor_shapes
+
+EXACT = {
+    "image dense range": (
+        "89534e52010004010e0203010004010000f0410000f041df6a571302060105040308016b229175030e0100003c803cc0"
+        "3c003d203d403d77cb3bd10420ab56fb623c9bb5a5a6748c62ffff3951126ebfa317d4cda12fdec9df6e713d3c512203"
+        "d7"
+    ),
+    "image dense brotli": (
+        "89534e52010004010e0203010004010000f0410000f041df6a571302060105040308016b229175030e0000003c803cc0"
+        "3c003d203d403d012a344c0462021b5d00f82f0a6c77340b15c288b2f5a6e63df871eab6c19bebd2050b27d0f9147394"
+        "c69146e77dcc638cbd6c7b18c691a4d000ad119672c24a0db4182b10f885b6becf086ac99b85fb92a43ed711dad64ebf"
+        "4ea934e4fc4dbc2605425008018400b427fa51"
+    ),
+    "image dense brotli wide": (
+        "89534e52010004010e0203010004010000f0410000f041df6a571302060105040308016b229175030e0000003c803cc0"
+        "3c003d203d403d012a344c047f041bbb00108ed45e39b9605103048c389e18979fccf409608233c0523ec389aad29c76"
+        "2b7975793a398483d0b79faf99d63c850c830d3888a2a3bfa6d1d391bbefadc2c0c65af8c4cdc7be5fd6b94af0bf9fdf"
+        "a4d4c58336b9dce715993381ffffea1dde51b878d8afd2a994874c144fe761c037badfe4154001c944a72d02d9f024bc"
+    ),
+    "shape dense range record": (
+        "89534e52010005010e0301010004010000f0410000f041e23e04ee021d02000000403333733f0000003f0000803e0000"
+        "003ec001ff0120026d6dde5cd740030e0100003c803cc03c003d203d403d77cb3bd1041c336cfb62e2f13f6572dd3249"
+        "986cf5ef9c5565c69ff014bd135b13eabb8f7e31800c010507ac020000fc410001004a119e37"
+    ),
+    "shape sparse range": (
+        "89534e52010005010e0301010004010000f0410000f041e23e04ee021d02000000403333733f0000003f0000803e0000"
+        "003ec001ff0120026d6dde5cd7400312010304003c803cc03bac0204003d203d403da26078670418336cfb62e2f13f65"
+        "4d853a49a44a3994870849eb87595d1133a3860b0504928b5a71eabff089"
+    ),
+    "shape sparse brotli": (
+        "89534e52010006010e0301010004010000f0410000f041e23e04ee021d02000000403333733f0000003f0000803e0000"
+        "003ec001ff0120026d6dde5cd7400312000304003c803cc03bac0204003d203d403d43d62a880422010b0e800c030d0c"
+        "030d0c020d0c020d0007100026154f810f08000f0e040b140a03e2ef1e77050c8b03800e0a25210000000003f75c6e30"
+        "800c010507ac020000fc410001004a119e37"
+    ),
+    "gauss sparse range": (
+        "89534e52010005010e020302000401000020410000a040c2c94bbb02060105040308016b2291750318010315003bac02"
+        "02803cc03bac0204003d203cac0203403d72d30fb5041411d2a7f0af3d19a9039e5bb14efddb30da19dc53614c877a05"
+        "08039502c1bd5c66dfc57dccbb"
+    ),
+    "wire sparse range": (
+        "89534e52010005011202030300030100002041000020410000204164d0e1a302060105040308016b22917503240103cc"
+        "00003c803cc03bac0202003cac0202203d403d603cac0202803cac0202903da03d43acd54a041cab56fb62ae4c015bcc"
+        "d38e45222594962eb2c709e4eb1c85008a684131ef809c05082f2289c1d1db5cf46efd2f98"
+    ),
+    "relu sparse range": (
+        "89534e52010005010e0203040203010000803f0000803fd5c906e402060105040308016b2291750312010304003c803c"
+        "c03bac0202003d203d403d9855a80404247058fb628c033823ee257131a2c2e016fea7ae5e9ed67c1968066ab219b70f"
+        "632213ff1f01ff61960504000089c1f447ad12"
+    ),
+    "no hidden layer": (
+        "89534e52010004010e0203010003000000f0410000f041e565f0e602060105040308016b229175030a0100003c803cc0"
+        "3c003dbf17d0170410ab56fb62fe39015ba1e3290d65fab61c0a97e4f1"
+    ),
+}
+"""The bytes of each tiny file. A change here is a new version of the format."""
+
+WEIGHTS = {
+    "image dense range": "6ff762e8ba682c96",
+    "image dense brotli": "107e4a0d80725450",
+    "image dense brotli wide": "536ecd5a3bdc51d9",
+    "shape dense range record": "585f25bec8cefbde",
+    "shape sparse range": "189cf885b231c266",
+    "shape sparse brotli": "189cf885b231c266",
+    "gauss sparse range": "4c3b9fe2ba206315",
+    "wire sparse range": "215bb114bb18158c",
+    "relu sparse range": "db45f69937643982",
+    "no hidden layer": "228cec2179e9a00c",
+    "columns and rows": "4c20b17f026f4639",
+    "columns, brotli": "d1f70e41cac1df83",
+    "wide symbols": "df5172b6a6376985",
+    "wire columns": "b6c9576d78fc742a",
+    "relu wide": "4adaab4429cbb071",
+    "as many outputs as neurons": "3034af14b686c1c5",
+}
+"""SHA-256 of the decoded weights, little-endian float32 in the order of the tensors; its first 16 digits."""
+
+LENGTHS_AND_CRCS = {
+    "columns and rows": (1994, "ba4e1f078e416f76"),
+    "wide symbols": (3745, "bab17265e9b828b6"),
+    "wire columns": (2479, "0de2a2a4572a4ae0"),
+    "relu wide": (805, "d537e58308e8ce98"),
+    "as many outputs as neurons": (99, "b45e23857d40dabc"),
+}
+"""Bytes and SHA-256, first 16 digits, of the larger files."""
+
+ALL = FILES + LARGE_FILES
+
+
+def by_name(file: TinyFile) -> str:
+    return file.name
+
+
+def weights_digest(data: bytes) -> str:
+    values = decompress(data).weights.values()
+    return hashlib.sha256(b"".join(v.numpy().astype("<f4").tobytes() for v in values)).hexdigest()[:16]
+
+
+# What Brotli writes may change with its release; what it reads does not.
+@pytest.mark.parametrize("file", [file for file in FILES if file.coder == "range"], ids=by_name)
+def test_exact_bytes(file: TinyFile) -> None:
+    assert file.data().hex() == EXACT[file.name]
+
+
+@pytest.mark.parametrize("file", [file for file in LARGE_FILES if file.coder == "range"], ids=by_name)
+def test_exact_bytes_of_larger_files(file: TinyFile) -> None:
+    data = file.data()
+    assert (len(data), hashlib.sha256(data).hexdigest()[:16]) == LENGTHS_AND_CRCS[file.name]
+
+
+@pytest.mark.parametrize("file", FILES, ids=by_name)
+def test_stored_files_are_still_read(file: TinyFile) -> None:
+    network, domain, record = unpack_file(bytes.fromhex(EXACT[file.name]))
+    assert_same(network, file.network())
+    assert (domain, record) == (file.domain, file.record)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("file", ALL, ids=by_name)
+def test_decoded_weights_are_the_same_bits(file: TinyFile, threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert weights_digest(file.data()) == WEIGHTS[file.name]
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_example_in_the_format_text_is_this_file() -> None:
+    text = (Path(sinr3d.codec.__path__[0]) / "FORMAT.md").read_text(encoding="utf-8")
+    example = text[text.index("## 11.") :]
+    rows = re.findall(r"^ {3,7}\d+  ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?: |$)", example, re.MULTILINE)
+    assert bytes.fromhex("".join(rows)) == FILES[4].data()
+    hidden = decompress(FILES[4].data()).weights["hidden.0.weight"][0].numpy()
+    assert " ".join(v.tobytes()[::-1].hex() for v in hidden) in example
+
+
+ACTIVATIONS = ["sine", "gauss", "wire", "relu"]
+
+
+def round_trip(spec: InrSpec, domain: Domain, plans: dict[str, Plan], coder: str) -> float:
+    """Compresses a fresh network; the root mean square error of its weights, in parts of their own."""
+    weights = build(spec, seed=1).weights()
+    data = compress(weights, spec, domain, plans, coder=coder, seed=11, record=RECORD)
+    contents = decompress(data)
+    assert (contents.spec, contents.domain, contents.record) == (spec, domain, RECORD)
+    assert [(k, v.shape, v.dtype) for k, v in contents.weights.items()] == [
+        (t.name, t.shape, torch.float32) for t in tensor_shapes(spec)
+    ]
+    for name, plan in plans.items():
+        if isinstance(plan, DensePlan):
+            assert float((contents.weights[name] - weights[name]).abs().max()) <= plan.step / 2 * (1 + 1e-6)
+    names = [t.name for t in tensor_shapes(spec) if t.role == "hidden"]
+    squared = sum(float((contents.weights[n] - weights[n]).square().sum()) for n in names)
+    return (squared / sum(float(weights[n].square().sum()) for n in names)) ** 0.5
+
+
+@pytest.mark.parametrize("coder", ["range", "brotli"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("width", [3, 20, 64])
+def test_dense_networks(activation: str, width: int, coder: str) -> None:
+    spec = default_spec(2, 3, width, 2, activation)
+    plans: dict[str, Plan] = {t.name: DensePlan(2.0**-11) for t in tensor_shapes(spec)}
+    assert round_trip(spec, IMAGE, plans, coder) < 0.03
+
+
+@pytest.mark.parametrize("coder", ["range", "brotli"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("width", [3, 20, 64])
+def test_paper_networks(activation: str, width: int, coder: str) -> None:
+    spec = default_spec(3, 1, width, 1, activation)
+    plans = paper_plans(build(spec, seed=1).weights(), spec, num_atoms=1024)
+    # 2 s < k1 atoms of 1024 leave 12 to 40 % of the norm of a random vector.
+    assert 0 < round_trip(spec, SHAPE, plans, coder) < 0.5
+
+
+def test_the_same_input_gives_the_same_bytes() -> None:
+    spec = default_spec(2, 3, 12, 2)
+    weights = build(spec, seed=3).weights()
+    plans = paper_plans(weights, spec, num_atoms=512)
+    assert compress(weights, spec, IMAGE, plans) == compress(weights, spec, IMAGE, plans)
+
+
+def test_compress_changes_nothing_of_the_caller() -> None:
+    spec = default_spec(2, 3, 8, 1)
+    weights = build(spec).weights()
+    copies = {name: value.clone() for name, value in weights.items()}
+    plans = paper_plans(weights, spec, num_atoms=100)
+    kept = dict(plans)
+    compress(weights, spec, IMAGE, plans)
+    assert plans == kept
+    assert all(torch.equal(weights[name], copies[name]) for name in copies)
+
+
+def test_a_network_of_another_kind_than_the_domain_is_refused() -> None:
+    network = FILES[0].network()
+    with pytest.raises(CorruptFileError, match="a shape needs 3 to 1"):
+        decompress(pack_file(network, SHAPE, "range"))
+
+
+def _zeros(spec: InrSpec) -> CodedNetwork:
+    codes: dict[str, Code] = {
+        t.name: DenseCode(np.zeros(t.shape, np.int32), 1.0) for t in tensor_shapes(spec)
+    }
+    return CodedNetwork(spec, codes)
+
+
+def _costly(width: int, layers: int, sparsity: int, num_atoms: int) -> CodedNetwork:
+    network = _zeros(InrSpec(3, 1, width, layers))
+    for layer in range(layers):
+        vectors = 1 if width < 50 else width
+        support = np.tile(np.arange(sparsity), (vectors, 1))
+        code = SinrCode(support, np.zeros(support.shape, np.int32), quantizer.MAX_STEP, num_atoms)
+        network.codes[f"hidden.{layer}.weight"] = code
+    return network
+
+
+COSTLY = {
+    "zeros": _zeros(InrSpec(3, 1, 145, 3)),
+    "long vectors": _costly(49, 1, 1740, 65536),
+    "many short vectors": _costly(50, 25, 2, 65536),
+    "all that is free": _costly(64, 15, 30, 65536),
+}
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_the_costliest_small_files_are_read_within_a_second(name: str) -> None:
+    network = COSTLY[name]
+    data = pack_file(network, SHAPE, "range")
+    start = time.process_time()
+    read = decompress(data)
+    assert time.process_time() - start < 1
+    assert len(data) < 8000
+    assert not any(bool(value.any()) for value in read.weights.values())
+
+
+def test_the_largest_sums_are_finite() -> None:
+    spec = InrSpec(3, 1, 49, 1)
+    network = _costly(49, 1, 1740, 65536)
+    code = network.codes["hidden.0.weight"]
+    assert isinstance(code, SinrCode)
+    symbols = np.full(code.symbols.shape, quantizer.MAX_SYMBOL, np.int32)
+    network.codes["hidden.0.weight"] = SinrCode(code.support, symbols, quantizer.MAX_STEP, 65536)
+    assert decompress(pack_file(network, SHAPE, "range")).weights["hidden.0.weight"].isfinite().all()
+    assert limits.MAX_SPARSITY * quantizer.MAX_SYMBOL * 17715 < 2**53
+    assert spec.num_weights < limits.FREE_VALUES
