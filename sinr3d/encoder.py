@@ -13,7 +13,7 @@ import trimesh
 from torch import Tensor
 
 import sinr3d
-from sinr3d.codec import allocate, paper
+from sinr3d.codec import allocate, paper, quantizer
 from sinr3d.codec.header import Domain, Record
 from sinr3d.codec.pipeline import pack_file
 from sinr3d.codec.tensors import CodedNetwork, Plan, decode_tensors, encode_tensors
@@ -23,13 +23,14 @@ from sinr3d.fit.loop import FitOptions, FitProgress, FitResult, fit
 from sinr3d.fit.optim import OptimizerOptions
 from sinr3d.fit.signal import Signal
 from sinr3d.inr.mlp import Weights, evaluate
-from sinr3d.inr.spec import InrSpec, default_spec
+from sinr3d.inr.spec import InrSpec, default_spec, tensor_shapes
 
 MUON_RATES = {"image": 5e-3, "occupancy": 1e-3}
 """Peak learning rate of the hidden matrices by kind; measured on KODAK and on Lucy."""
 _TARGET_MARGIN_DB = 0.15
 _MAX_WIDENINGS = 3
 _BITS_A_WEIGHT = 8.0
+_COARSER = (1.5, 1.2, 1.08, 1.03, 1.015)
 _log = logging.getLogger("sinr3d")
 
 
@@ -279,11 +280,32 @@ def _allocate(fitted: FittedSignal, signal: DomainSignal, options: EncodeOptions
     def plans_for(error: float) -> dict[str, Plan]:
         return allocate.dense_plans(gains, weights, spec, error)
 
-    error = allocate.search_error(lambda error: holds(plans_for(error)), start=1e-4)
-    # Where not even fine steps hold it: code finely, and let the target's check say so.
-    dense = plans_for(1e-9 if error is None else error)
+    if options.target_size is None:  # the largest error that keeps the score
+        found = allocate.search_error(lambda error: holds(plans_for(error)), start=1e-4)
+        error = found or 1e-9
+    else:  # the smallest error that keeps the size
+        found = allocate.search_error(lambda inverse: holds(plans_for(1 / inverse)), start=1e4)
+        error = 1 / (found or 1e-9)
+    dense = plans_for(error)
+    if found is None:
+        return dense  # for the message of the target's check
     better = allocate.better_codes(weights, spec, dense, options.seed)
-    return better if better == dense or holds(better) else dense
+    plans = better if better == dense or holds(better) else dense
+    return _spend_rest(plans, spec, holds) if _score_target(signal, options) is not None else plans
+
+
+def _spend_rest(
+    plans: dict[str, Plan], spec: InrSpec, holds: Callable[[Mapping[str, Plan]], bool]
+) -> dict[str, Plan]:
+    """Coarser steps a tensor at a time while the target holds: what the search of one number left over."""
+    for factor in _COARSER:
+        for tensor in sorted(tensor_shapes(spec), key=lambda tensor: -tensor.size):
+            plan = plans[tensor.name]
+            assert plan.step is not None  # the allocation sets every step
+            trial = {**plans, tensor.name: replace(plan, step=quantizer.round_step(plan.step * factor))}
+            if holds(trial):
+                plans = trial
+    return plans
 
 
 def _record(fitted: FittedSignal, options: EncodeOptions, score: float) -> Record:

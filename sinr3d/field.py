@@ -108,7 +108,7 @@ class Field:
         return occupancy.decode(self.evaluate, self.domain, resolution, iso, progress)
 
 
-def decode(data: bytes, device: str = "cpu") -> Field:
+def decode(data: bytes | bytearray | memoryview, device: str = "cpu") -> Field:
     """Decodes the bytes of a .sinr file.
 
     Raises:
