@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from rich.table import Table
 
+from sinr3d.baselines._optional import load_optional
 from sinr3d.codec.paper import BITS, paper_plans
 from sinr3d.codec.pipeline import pack_file
 from sinr3d.codec.quantizer import step_for_bits
@@ -25,10 +26,11 @@ from sinr3d.encoder import FittedSignal, fit_network
 from sinr3d.inr.mlp import evaluate
 from sinr3d.inr.spec import tensor_shapes
 from sinr3d.modalities import image
-from sinr3d.sparse.blocks import vector_length
+from sinr3d.sparse.blocks import TINY_WIDTH, vector_length
 
 NETWORKS = ((2, 32), (3, 64), (3, 128))
-RATIOS = (0.15, 0.25, 0.30, 0.35, 0.38, 0.40, 0.41, 0.42, 0.43, 0.44, 0.45, 0.47, 0.499)
+RATIOS = (0.25, 0.35, 0.38, 0.40, 0.42, 0.43, 0.44, 0.46, 0.499)
+TINY_RATIOS = (0.25, 0.38, 0.43, 0.46, 0.499)  # a pursuit of hundreds of atoms takes its time
 ALLOWED_LOSS_DB = 0.2
 
 
@@ -78,15 +80,17 @@ def run(
         quick: the two smaller networks, fewer steps and points.
         on_progress: called with the fraction done.
     """
+    if output is not None:
+        load_optional("matplotlib")  # before the work, not after it
     networks = NETWORKS[:2] if quick else NETWORKS
-    ratios = RATIOS[1::3] if quick else RATIOS
     points: list[RulePoint] = []
     for done, path in enumerate(paths):
         signal = image.ImageSignal(halved(image.load(path)))
         for place, (layers, width) in enumerate(networks):
-            options = EncodeOptions(width=width, hidden_layers=layers, steps=200 if quick else 2500)
+            options = EncodeOptions(width=width, hidden_layers=layers, steps=200 if quick else 1500)
             fitted = fit_network(signal, options)
-            points += _sweep(Path(path).stem, signal, fitted, ratios)
+            ratios = TINY_RATIOS if width < TINY_WIDTH else RATIOS
+            points += _sweep(Path(path).stem, signal, fitted, ratios[1::3] if quick else ratios)
             if on_progress is not None:
                 on_progress((done + (place + 1) / len(networks)) / len(paths))
     result = RuleBench(points, _optima(points))
@@ -110,7 +114,7 @@ def _sweep(
     size, psnr = _code(encode_tensors(weights, spec, all_16), signal)
     points = [RulePoint(name, spec.hidden_layers, spec.width, 0, 0.0, size, psnr, 0.0, 0.0)]
     length = vector_length((spec.width, spec.width), spec.width)
-    for num_atoms in sorted({min(8 * length, 65536), 4096, 16384, 65536}):
+    for num_atoms in sorted({min(8 * length, 65536), 16384, 65536}):
         for ratio in ratios:
             plans = paper_plans(weights, spec, num_atoms, ratio)
             coded = _code(encode_tensors(weights, spec, plans), signal)
@@ -151,7 +155,7 @@ def render(result: RuleBench) -> Table:
         network = f"({point.hidden_layers}, {point.width})"
         if point.num_atoms == 0:
             table.add_row(point.image, network, "16 bit", "", f"{point.num_bytes:,}", "", "")
-        elif point.ratio == max(p.ratio for p in result.points):
+        elif point.ratio == max(p.ratio for p in result.points if p.width == point.width):
             best = optima.get(key)
             cells = ("none", "", "", "")
             if best is not None:
@@ -177,9 +181,7 @@ def _write(result: RuleBench, folder: Path) -> None:
 
 
 def _plot(result: RuleBench, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
+    load_optional("matplotlib").use("Agg")
     from matplotlib import pyplot
 
     widths = sorted({point.width for point in result.points})

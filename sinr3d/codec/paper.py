@@ -18,11 +18,11 @@ from sinr3d.sparse.blocks import vector_length
 
 BITS = 16
 NUM_ATOMS = 1 << 16
-SPARSITY_RATIO = 0.40
+SPARSITY_RATIO = 0.43
 
 
 def sparsity_of(length: int) -> int:
-    """The rule: s = floor(0.40 k1), at least 1; always 2 s < k1.
+    """The rule: s = floor(0.43 k1), at least 1; always 2 s < k1.
 
     Args:
         length: k1 >= 3, values of a vector: the width, or all of a tiny network's matrix.

@@ -39,7 +39,7 @@ class InrSpec:
 
     Attributes:
         in_features: number of coordinates, 1 to 16.
-        out_features: number of values, 1 to 256.
+        out_features: number of values, 1 to 255.
         width: neurons in a hidden layer (the paper's m or k1). Complex neurons for "wire".
         hidden_layers: number of width x width matrices (the paper's h).
         activation: "sine", "gauss", "wire" or "relu"; formulas in `inr/layers.py`.
