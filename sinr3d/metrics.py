@@ -80,7 +80,7 @@ def iou(a: Array, b: Array) -> float:
     Raises:
         ValueError: the shapes differ, or a dtype is not boolean.
     """
-    x, y = (t if isinstance(t, Tensor) else torch.from_numpy(np.array(t)) for t in (a, b))
+    x, y = _tensor(a), _tensor(b)
     if x.dtype != torch.bool or y.dtype != torch.bool or x.shape != y.shape:
         raise ValueError(
             f"iou wants two boolean arrays of one shape, got {x.dtype} {tuple(x.shape)} "
@@ -132,12 +132,17 @@ def bits_per_pixel(num_bytes: int, width: int, height: int) -> float:
 
 def _pair(a: Array, b: Array) -> tuple[Tensor, Tensor]:
     """Both as float64 tensors, checked to have one shape and at least one value."""
-    x, y = (t if isinstance(t, Tensor) else torch.from_numpy(np.array(t)) for t in (a, b))
+    x, y = _tensor(a), _tensor(b)
     if x.shape != y.shape or x.numel() == 0:
         raise ValueError(
             f"two arrays of one shape with values are wanted, got {tuple(x.shape)} and {tuple(y.shape)}"
         )
     return x.to(torch.float64), y.to(torch.float64)
+
+
+def _tensor(values: Array) -> Tensor:
+    # A copy: arrays may be read-only, which torch warns about.
+    return values if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
 
 
 def _blur(image: Tensor) -> Tensor:
