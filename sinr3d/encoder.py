@@ -25,7 +25,7 @@ from sinr3d.fit.signal import Signal
 from sinr3d.inr.mlp import Weights, evaluate
 from sinr3d.inr.spec import InrSpec, default_spec, tensor_shapes
 
-MUON_RATES = {"image": 5e-3, "occupancy": 1e-3}
+MUON_RATES = {"image": 5e-3, "occupancy": 2e-3}
 """Peak learning rate of the hidden matrices by kind; measured on KODAK and on Lucy."""
 _TARGET_MARGIN_DB = 0.15
 _MAX_WIDENINGS = 3

@@ -1,1 +1,0 @@
-from sinr3d.fit.signal import Evaluate, Signal  # noqa
