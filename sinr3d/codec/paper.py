@@ -14,20 +14,29 @@ from torch import Tensor
 from sinr3d.codec.quantizer import step_for_bits
 from sinr3d.codec.tensors import DensePlan, Plan, SinrPlan
 from sinr3d.inr.spec import InrSpec, tensor_shapes
-from sinr3d.sparse.blocks import vector_length
+from sinr3d.sparse.blocks import TINY_WIDTH, vector_length
 
 BITS = 16
 NUM_ATOMS = 1 << 16
-SPARSITY_RATIO = 0.43
+TINY_RATIO = 0.46
+NARROW_RATIO, NARROW = 0.43, 64
+WIDE_RATIO, WIDE = 0.5, 128
 
 
-def sparsity_of(length: int) -> int:
-    """The rule: s = floor(0.43 k1), at least 1; always 2 s < k1.
+def sparsity_of(length: int, width: int) -> int:
+    """The rule for s: what the sweep of `docs/paper_rule.md` found, linear between its widths.
+
+        s / k1 = 0.46 for tiny networks (m < 50), 0.43 up to m = 64, 0.50 from m = 128,
+
+    at least 1, and cut so that 2 s < k1.
 
     Args:
         length: k1 >= 3, values of a vector: the width, or all of a tiny network's matrix.
+        width: m, neurons in a hidden layer.
     """
-    return max(1, int(SPARSITY_RATIO * length))
+    place = min(max((width - NARROW) / (WIDE - NARROW), 0.0), 1.0)
+    ratio = TINY_RATIO if width < TINY_WIDTH else NARROW_RATIO + place * (WIDE_RATIO - NARROW_RATIO)
+    return min(max(1, int(ratio * length)), (length - 1) // 2)
 
 
 def paper_plans(
@@ -50,7 +59,7 @@ def paper_plans(
         length = vector_length((tensor.shape[0], tensor.shape[-1]), spec.width)
         most = (length - 1) // 2
         if tensor.role == "hidden" and most > 0:
-            sparsity = sparsity_of(length) if ratio is None else max(1, int(ratio * length))
+            sparsity = sparsity_of(length, spec.width) if ratio is None else max(1, int(ratio * length))
             plans[tensor.name] = SinrPlan(num_atoms, min(sparsity, most), bits=BITS)
         else:
             plans[tensor.name] = DensePlan(step_for_bits(weights[tensor.name].numpy(), BITS))

@@ -21,6 +21,7 @@ _TILE_VALUES = {
     "cpu": 1 << 19,
     "cuda": 1 << 26,
 }  # products a tile holds; 2 MB of float32 stays in a core's L2
+_SLICE_VALUES = {"cpu": 1 << 18}  # of float64 in the level-two caches of two cores
 _MAX_TILE_ATOMS = {"cpu": 1 << 12, "cuda": 1 << 16}
 _CHUNK_BYTES = {"cpu": 1 << 29, "cuda": 1 << 31}  # state of the vectors that advance together
 _MAX_CHUNK = {"cpu": 512, "cuda": 1 << 14}
@@ -195,8 +196,17 @@ def _orthogonalize(atom: Tensor, basis: Tensor) -> tuple[Tensor, Tensor, Tensor]
 
 
 def _gram_schmidt(atom: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    coordinates = torch.bmm(atom[:, None], basis.mT)  # row times matrix: the fast order for small batches
-    return coordinates[:, 0], torch.baddbmm(atom[:, None], coordinates, basis, alpha=-1)[:, 0]
+    """One pass; in slices of vectors whose bases stay in the cache between the two products."""
+    num_vectors, used, length = basis.shape
+    rows = max(1, _SLICE_VALUES.get(basis.device.type, 1 << 40) // max(1, used * length))
+    coordinates = atom.new_empty(num_vectors, 1, used)
+    remainder = torch.empty_like(atom)[:, None]
+    for start in range(0, num_vectors, rows):
+        part = slice(start, start + rows)
+        # Row times matrix: the fast order for small batches.
+        torch.bmm(atom[part, None], basis[part].mT, out=coordinates[part])
+        torch.baddbmm(atom[part, None], coordinates[part], basis[part], alpha=-1, out=remainder[part])
+    return coordinates[:, 0], remainder[:, 0]
 
 
 def _best_atoms(atoms: _Atoms, residual: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,9 +11,14 @@ from sinr3d.inr.spec import default_spec, tensor_shapes
 from sinr3d.sparse.blocks import vector_length
 
 
-@given(st.integers(3, 1 << 13))
-def test_twice_the_sparsity_is_less_than_the_length(length: int) -> None:
-    assert 1 <= sparsity_of(length) <= (length - 1) / 2
+@given(st.integers(3, 1 << 13), st.integers(1, 1 << 12))
+def test_twice_the_sparsity_is_less_than_the_length(length: int, width: int) -> None:
+    assert 1 <= sparsity_of(length, width) <= (length - 1) / 2
+
+
+@pytest.mark.parametrize(("width", "expected"), [(32, 471), (50, 21), (64, 27), (96, 44), (128, 63), (256, 127)])
+def test_the_rule_of_the_sweep(width: int, expected: int) -> None:
+    assert sparsity_of(width**2 if width < 50 else width, width) == expected
 
 
 @pytest.mark.parametrize("ratio", [None, 0.001, 0.25, 0.5, 1.0])
@@ -33,7 +38,7 @@ def test_plans(width: int, ratio: float | None) -> None:
         assert length == (width if width >= 50 else width**2)
         assert 2 * plan.sparsity < length
         if ratio is None:
-            assert plan.sparsity == sparsity_of(length)
+            assert plan.sparsity == sparsity_of(length, width)
 
 
 def test_values_fit_16_bits() -> None:
