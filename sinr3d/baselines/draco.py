@@ -63,7 +63,7 @@ def encode_decimated(mesh: trimesh.Trimesh, rate: int = 6000) -> bytes:
     """Decimates a mesh by quadric error (libigl's qslim) and codes the rest with Draco.
 
     Draco spends bits on every triangle, and a scan has far more of them than a small file can use: on Lucy,
-    this reaches an IoU of 0.98 in an eighth of what Draco needs on all triangles. Positions get about
+    this reaches an IoU of 0.98 in a seventh of what Draco needs on all triangles. Positions get about
     log2(sqrt(rate)) + 3.6 bits, which keeps the rounding in proportion to the triangles.
 
     Args:
