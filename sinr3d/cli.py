@@ -166,6 +166,8 @@ class Decode:
     """The file to write, or - for standard output (PNG or PLY unless --format says otherwise)."""
     resolution: int = 256
     """Shapes: cells along the longest side."""
+    min_part: float = 1e-3
+    """Shapes: pieces below this share of the largest one's volume are dropped; 0 keeps all."""
     format: str | None = None
     """Suffix of the output, where its name has none: .png, .glb, ..."""
     device: str = "cpu"
@@ -190,7 +192,7 @@ class Decode:
             files.write_bytes(self.output, buffer.getvalue())
             _say(f"{self.output}: {pixels.shape[1]} x {pixels.shape[0]}, {pixels.shape[2]} channels")
         else:
-            _write_mesh(field, self.output, self.resolution, None, self.format)
+            _write_mesh(field, self.output, self.resolution, None, self.min_part, self.format)
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,8 @@ class Mesh:
     """Cells along the longest side."""
     iso: float | None = None
     """Raw output at the surface; the file's own by default."""
+    min_part: float = 1e-3
+    """Pieces below this share of the largest one's volume are dropped; 0 keeps all."""
     format: str | None = None
     """Suffix of the output, where its name has none."""
     device: str = "cpu"
@@ -215,7 +219,8 @@ class Mesh:
     def run(self) -> None:
         """Meshes to a file."""
         files.check_output(self.output, force=self.force)
-        _write_mesh(_open_field(self.input, self.device), self.output, self.resolution, self.iso, self.format)
+        field = _open_field(self.input, self.device)
+        _write_mesh(field, self.output, self.resolution, self.iso, self.min_part, self.format)
 
 
 @dataclass(frozen=True)
@@ -358,7 +363,7 @@ class Demo:
 
     output: Annotated[str, arg(aliases=["-o"], metavar="DIR")] = "sinr3d-demo"
     """Folder for the mesh, the .sinr files and the picture."""
-    steps: int = 1500
+    steps: int = 2500
     """Optimizer steps."""
     resolution: int = 192
     """Cells along the longest side of the decoded mesh."""
@@ -518,13 +523,13 @@ def _suffix(output: str, given: str | None, default: str, known: tuple[str, ...]
 
 
 def _write_mesh(
-    field: "sinr3d.Field", output: str, resolution: int, iso: float | None, given: str | None
+    field: "sinr3d.Field", output: str, resolution: int, iso: float | None, min_part: float, given: str | None
 ) -> None:
     from sinr3d.modalities import mesh_io
 
     suffix = _suffix(output, given, ".ply", mesh_io.MESH_SUFFIXES)
     with _fraction_bar("meshing") as on_progress:
-        mesh = field.mesh(resolution, iso, on_progress)
+        mesh = field.mesh(resolution, iso, on_progress, min_part)
     files.write_bytes(output, mesh_io.mesh_bytes(mesh, suffix))
     closed = "closed" if mesh.is_watertight else "not closed"
     _say(f"{output}: {len(mesh.vertices):,} vertices, {len(mesh.faces):,} faces, {closed}")

@@ -89,7 +89,11 @@ class Field:
         return image.decode(self.evaluate, self.domain, progress)
 
     def mesh(
-        self, resolution: int = 256, iso: float | None = None, progress: Progress | None = None
+        self,
+        resolution: int = 256,
+        iso: float | None = None,
+        progress: Progress | None = None,
+        min_part: float = 1e-3,
     ) -> trimesh.Trimesh:
         """The surface as a closed mesh in original units, by marching cubes.
 
@@ -97,6 +101,7 @@ class Field:
             resolution: cells along the longest side.
             iso: raw output at the surface; the file's own by default.
             progress: called with the fraction done.
+            min_part: pieces below this share of the largest one's volume are dropped; 0 keeps all.
 
         Raises:
             UsageError: the field is not a shape.
@@ -105,7 +110,7 @@ class Field:
 
         if not isinstance(self.domain, OccupancyDomain):
             raise UsageError(f"the field is of kind {self.kind}: it has no surface")
-        return occupancy.decode(self.evaluate, self.domain, resolution, iso, progress)
+        return occupancy.decode(self.evaluate, self.domain, resolution, iso, progress, min_part)
 
 
 def decode(data: bytes | bytearray | memoryview, device: str = "cpu") -> Field:

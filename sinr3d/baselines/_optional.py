@@ -6,6 +6,8 @@ from types import ModuleType
 from sinr3d.errors import SinrError
 
 INSTALL_HINT = "not installed: pip install 'sinr3d[bench]'"
+# Its requirements pin numpy below 2, which it does not need.
+_OWN_HINTS = {"nncodec": "not installed: pip install --no-deps nncodec (needs a C++ compiler)"}
 
 
 class MissingPackageError(SinrError):
@@ -22,7 +24,9 @@ def load_optional(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name == name.partition(".")[0]:
-            raise MissingPackageError(f"{error.name} is {INSTALL_HINT}") from error
+            raise MissingPackageError(
+                f"{error.name} is {_OWN_HINTS.get(error.name or '', INSTALL_HINT)}"
+            ) from error
         raise MissingPackageError(f"{name} needs {error.name}, which is {INSTALL_HINT}") from error
     except Exception as error:  # a broken install must not stop the other rivals
         raise MissingPackageError(f"{name} is installed but does not import: {error}") from error

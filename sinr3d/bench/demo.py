@@ -20,6 +20,7 @@ from sinr3d.modalities import mesh_io, occupancy
 
 OUTPUTS = ("original.ply", "demo.sinr", "demo-paper.sinr", "decoded.ply", "demo.png")
 _PLAIN_RIVALS = ("float32", "float16", "uniform16")
+_MESH_RIVALS = ("draco", "draco-decimated")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def run(
     start = time.monotonic()
     mesh = shape.demo_shape()
     files.write_bytes(str(folder / "original.ply"), mesh_io.mesh_bytes(mesh, ".ply"))
-    signal = occupancy.OccupancySignal.from_mesh(mesh, 0, num_points=600_000)
+    signal = occupancy.OccupancySignal.from_mesh(mesh, 0, num_points=2_000_000)
     prepare_seconds = time.monotonic() - start
     options = EncodeOptions(steps=steps, width=56)
     fitted = fit_network(signal, options, None, on_progress)
@@ -62,9 +63,9 @@ def run(
             score = compare.score_weights(field, signal, coded.weights)
             rows.append(Row(f"the network, {rival.label}", "", coded.num_bytes, score))
     points = signal.domain.to_world(signal.score_coords.double().numpy())
-    draco = meshes.find("draco")
-    row = compare.shape_row(draco, mesh, rows[0].score or 0.0, points, signal.score_inside.numpy())
-    rows.append(row)
+    truth = signal.score_inside.numpy()
+    for name in _MESH_RIVALS:
+        rows.append(compare.shape_row(meshes.find(name), mesh, rows[0].score or 0.0, points, truth))
     decoded = field.mesh(resolution)
     files.write_bytes(str(folder / "decoded.ply"), mesh_io.mesh_bytes(decoded, ".ply"))
     panels: list[np.ndarray] = [picture.render_mesh(m, up="z") for m in (mesh, decoded)]

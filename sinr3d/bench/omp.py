@@ -16,7 +16,7 @@ from sinr3d.sparse._omp_reference import ReferenceCode, omp_reference
 from sinr3d.sparse.omp import omp
 
 _ENOUGH_SECONDS = 15.0  # slow solvers are not repeated beyond this
-_LEAST_SECONDS = 2.0  # fast solvers are repeated up to this, so that one disturbed run does not decide
+_LEAST_SECONDS = 8.0  # fast solvers are repeated up to this, so that disturbed runs do not decide
 _NOT_INSTALLED = "not installed (pip install 'sinr3d[bench]')"
 
 
@@ -92,7 +92,7 @@ def run(
         problem: sizes and seed; by default the sizes of the README, or `QUICK` if `quick`.
         quick: a small problem; ignored if `problem` is given.
         repeats: timed runs a solver; fewer for a solver that needs longer than 15 s in all, and more, unless
-            `repeats` is 1, for one that needs less than 2 s in all.
+            `repeats` is 1, for one that needs less than 8 s in all.
         num_checked: vectors compared with the oracle, the first ones.
 
     Returns:

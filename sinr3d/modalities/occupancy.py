@@ -10,6 +10,7 @@ A raw output of the network times 10 is the logit of "inside"; on the surface th
 import logging
 from dataclasses import dataclass, field, replace
 
+import igl
 import numpy as np
 import torch
 import trimesh
@@ -31,8 +32,10 @@ PADDING = 0.05
 _MESH_PADDING = 0.02
 
 _LOG = logging.getLogger("sinr3d")
-_POOL_POINTS = 1_500_000
-_UNIFORM_SHARE = 1 / 3
+_POOL_POINTS = 4_500_000
+# Uniform points are a third of a batch but most of the pool: too few leave room for floaters between them.
+_UNIFORM_SHARE_OF_BATCH = 1 / 3
+_UNIFORM_SHARE_OF_POOL = 2 / 3
 _SIGMAS = (0.02, 0.004)
 _PROBE_POINTS = 20_000
 _PROBE_SIGMA = 0.004
@@ -62,11 +65,12 @@ class OccupancyScore:
 class OccupancySignal:
     """A solid as a signal to be fitted: a fixed pool of labelled points, of which batches are drawn.
 
-    One third of the pool is uniform in the padded box and two thirds lie near the surface, at Gaussian
+    One third of a batch is uniform in the padded box and two thirds lie near the surface, at Gaussian
     distances of sigma 0.02 and 0.004 (normalised units) in equal numbers.
 
     Attributes:
         domain: place and size of the shape.
+        num_uniform: how many points of the pool, the first ones, are uniform.
         coords: pool of points (P, 3) float32, normalised.
         targets: 1 inside and 0 outside (P, 1) float32.
         score_coords: held-out uniform points (200,000, 3) float32.
@@ -75,6 +79,7 @@ class OccupancySignal:
     """
 
     domain: OccupancyDomain
+    num_uniform: int
     coords: Tensor
     targets: Tensor
     score_coords: Tensor
@@ -121,7 +126,7 @@ class OccupancySignal:
         solid.log_method()
         domain = OccupancyDomain.around(solid.bounds, solid.units)
         rng = np.random.default_rng(seed)
-        uniform = _uniform_coords(domain, round(num_points * _UNIFORM_SHARE), rng)
+        uniform = _uniform_coords(domain, round(num_points * _UNIFORM_SHARE_OF_POOL), rng)
         near_count = num_points - len(uniform)
         sigmas = np.resize(_SIGMAS, near_count)[:, None]
         near = _near_coords(solid, domain, sigmas, near_count, rng)
@@ -134,6 +139,7 @@ class OccupancySignal:
             _LOG.warning("the shape fills almost nothing of its box: its IoU cannot be measured well")
         return cls(
             domain,
+            len(uniform),
             torch.from_numpy(coords).float(),
             torch.from_numpy(inside[: len(coords), None]).float(),
             torch.from_numpy(score).float(),
@@ -153,8 +159,13 @@ class OccupancySignal:
 
     def sample(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draws coords (count, 3) and targets (count, 1) from the pool, with replacement."""
-        chosen = torch.randint(len(self.coords), (count,), generator=generator, device=generator.device)
-        chosen = chosen.to(self.coords.device)
+        uniform = round(count * _UNIFORM_SHARE_OF_BATCH)
+        ranges = ((0, self.num_uniform, uniform), (self.num_uniform, len(self.coords), count - uniform))
+        parts = [
+            torch.randint(low, high, (size,), generator=generator, device=generator.device)
+            for low, high, size in ranges
+        ]
+        chosen = torch.cat(parts).to(self.coords.device)
         return self.coords[chosen], self.targets[chosen]
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -222,6 +233,7 @@ def decode(
     resolution: int = 256,
     iso: float | None = None,
     progress: Progress | None = None,
+    min_part: float = 1e-3,
 ) -> trimesh.Trimesh:
     """The surface of a field as a closed mesh at its original place and size.
 
@@ -232,6 +244,8 @@ def decode(
             about a gigabyte at 512 for a shape as wide as it is high.
         iso: raw output on the surface; default: the domain's.
         progress: called with the fraction done, 0 to 1.
+        min_part: closed pieces (and cavities) of less than this share of the largest piece's volume are
+            dropped, said in the log; a network leaves such floaters in empty space. 0 keeps all.
 
     Returns:
         A watertight mesh with outward faces, in world units.
@@ -246,10 +260,28 @@ def decode(
     level = domain.iso if iso is None else iso
     half_sizes = np.array(domain.extent) + _MESH_PADDING
     vertices, faces = extract(evaluate, half_sizes, resolution, level, progress)
+    vertices, faces = _without_floaters(vertices, faces, min_part)
     mesh = trimesh.Trimesh(domain.to_world(vertices), faces, process=False)
     if domain.units:
         mesh.units = domain.units
     return mesh
+
+
+def _without_floaters(
+    vertices: NDArray[np.float64], faces: NDArray[np.int64], min_part: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The pieces of at least `min_part` of the largest piece's volume, and the vertices that they use."""
+    labels = igl.facet_components(faces)[1]
+    corners = vertices[faces]
+    face_volumes = np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
+    volumes = np.abs(np.bincount(labels, face_volumes))
+    keep = volumes >= min_part * volumes.max()
+    if keep.all():
+        return vertices, faces
+    _LOG.info("dropped %d pieces below %g of the largest one's volume", np.count_nonzero(~keep), min_part)
+    faces = faces[keep[labels]]
+    used, renumbered = np.unique(faces, return_inverse=True)
+    return vertices[used], renumbered.reshape(-1, 3)
 
 
 def _uniform_coords(domain: OccupancyDomain, count: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -16,7 +16,9 @@ def test_twice_the_sparsity_is_less_than_the_length(length: int, width: int) -> 
     assert 1 <= sparsity_of(length, width) <= (length - 1) / 2
 
 
-@pytest.mark.parametrize(("width", "expected"), [(32, 471), (50, 21), (64, 27), (96, 44), (128, 63), (256, 127)])
+@pytest.mark.parametrize(
+    ("width", "expected"), [(32, 471), (50, 21), (64, 27), (96, 44), (128, 63), (256, 127)]
+)
 def test_the_rule_of_the_sweep(width: int, expected: int) -> None:
     assert sparsity_of(width**2 if width < 50 else width, width) == expected
 
