@@ -23,10 +23,10 @@ def load_optional(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name == name.partition(".")[0]:
-            raise MissingPackageError(
-                f"{error.name} is {_OWN_HINTS.get(error.name or '', INSTALL_HINT)}"
-            ) from error
+        package = name.partition(".")[0]
+        if (error.name or "").partition(".")[0] == package:
+            hint = _OWN_HINTS.get(package, INSTALL_HINT)
+            raise MissingPackageError(f"{package} is {hint}") from error
         raise MissingPackageError(f"{name} needs {error.name}, which is {INSTALL_HINT}") from error
     except Exception as error:  # a broken install must not stop the other rivals
         raise MissingPackageError(f"{name} is installed but does not import: {error}") from error
