@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -44,6 +45,6 @@ def render(title: str, rows: Sequence[Row], metric: str, ours: int) -> Table:
             "" if row.num_bytes is None else f"{row.num_bytes / ours:.2f} x",
             score,
             "" if row.seconds is None else f"{row.seconds:.1f}",
-            row.note,
+            escape(row.note),
         )
     return table

@@ -62,3 +62,14 @@ def test_results_score_as_eval_does(photo: Path) -> None:
 def test_a_sweep_without_input_says_what_it_needs() -> None:
     with pytest.raises(UsageError, match="needs files"):
         registry.run("rule", [], None, True, None)
+
+
+def test_a_note_in_brackets_survives_the_table() -> None:
+    from rich.console import Console
+
+    from sinr3d.bench import table
+
+    rows = [table.Row("Draco", "", None, None, note="not installed: pip install 'sinr3d[bench]'")]
+    console = Console(width=160, record=True, quiet=True)
+    console.print(table.render("rivals", rows, "iou", 1))
+    assert "sinr3d[bench]" in console.export_text()
