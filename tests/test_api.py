@@ -127,7 +127,7 @@ def test_a_shape_comes_back_as_a_closed_mesh_in_its_place(ball: trimesh.Trimesh,
 def test_a_volume_lives_in_voxel_indices():
     volume = np.zeros((8, 10, 12), np.bool_)
     volume[2:6, 2:8, 2:10] = True
-    field = sinr3d.decode(sinr3d.encode(volume, steps=200, width=16, hidden_layers=1))
+    field = sinr3d.decode(sinr3d.encode(volume, steps=500, width=16, hidden_layers=1))
     assert isinstance(field.domain, OccupancyDomain)
     inside = field([[3.5, 4.5, 5.5], [0.2, 0.2, 0.2]]) > field.domain.iso
     assert inside.tolist() == [True, False]
