@@ -38,7 +38,7 @@ def ball() -> trimesh.Trimesh:
 
 @pytest.fixture(scope="session")
 def ball_sinr(ball: trimesh.Trimesh) -> bytes:
-    return sinr3d.encode(ball, steps=500, width=16, hidden_layers=1)
+    return sinr3d.encode(ball, steps=500, width=32, hidden_layers=2)
 
 
 @pytest.fixture
