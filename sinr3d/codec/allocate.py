@@ -131,7 +131,7 @@ def better_codes(
 
 
 def _sinr_candidates(tensor: TensorShape, spec: InrSpec, step: float) -> list[SinrPlan]:
-    length = vector_length((tensor.shape[0], tensor.shape[1]), spec.width)
+    length = vector_length((tensor.shape[0], tensor.shape[1]), tensor.width)
     candidates = []
     if length > MAX_VECTOR_LENGTH:
         return candidates

@@ -56,10 +56,10 @@ def paper_plans(
     """
     plans: dict[str, Plan] = {}
     for tensor in tensor_shapes(spec):
-        length = vector_length((tensor.shape[0], tensor.shape[-1]), spec.width)
+        length = vector_length((tensor.shape[0], tensor.shape[-1]), tensor.width)
         most = (length - 1) // 2
         if tensor.role == "hidden" and most > 0:
-            sparsity = sparsity_of(length, spec.width) if ratio is None else max(1, int(ratio * length))
+            sparsity = sparsity_of(length, tensor.width) if ratio is None else max(1, int(ratio * length))
             plans[tensor.name] = SinrPlan(num_atoms, min(sparsity, most), bits=BITS)
         else:
             plans[tensor.name] = DensePlan(step_for_bits(weights[tensor.name].numpy(), BITS))

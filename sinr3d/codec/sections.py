@@ -99,7 +99,7 @@ def _unpack_code(reader: Reader, tensor: TensorShape, spec: InrSpec, sparse: boo
     if len(tensor.shape) != 2:
         raise CorruptFileError(f"the bias {tensor.name} is said to be sparse-coded")
     num_atoms, sparsity = reader.varint(), reader.varint()
-    length = vector_length(tensor.shape, spec.width)
+    length = vector_length(tensor.shape, tensor.width)
     _check_sparse(length, num_atoms, sparsity)
     symbols = np.broadcast_to(np.int32(0), (tensor.size // length, sparsity))
     return SinrCode(symbols, symbols, step, num_atoms)
@@ -116,7 +116,7 @@ def _check_codes(network: CodedNetwork) -> None:
     for tensor in tensor_shapes(network.spec):
         code = network.codes[tensor.name]
         if isinstance(code, SinrCode) and len(tensor.shape) == 2:
-            length = vector_length(tensor.shape, network.spec.width)
+            length = vector_length(tensor.shape, tensor.width)
             _check_sparse(length, code.num_atoms, code.support.shape[1])
 
 
@@ -132,7 +132,7 @@ def _work(codes: dict[str, Code], spec: InrSpec) -> tuple[int, int]:
         values += code.symbols.size
         if isinstance(code, SinrCode) and len(tensor.shape) == 2:
             values += code.symbols.size
-            atom_values += code.symbols.size * vector_length(tensor.shape, spec.width)
+            atom_values += code.symbols.size * vector_length(tensor.shape, tensor.width)
     return max(values, spec.num_weights), atom_values
 
 

@@ -122,7 +122,7 @@ def decode_tensor(code: Code, tensor: TensorShape, network: CodedNetwork) -> np.
     if isinstance(code, DenseCode):
         return quantizer.dequantize(code.symbols, code.step)
     assert len(tensor.shape) == 2
-    length = blocks.vector_length(tensor.shape, network.spec.width)
+    length = blocks.vector_length(tensor.shape, tensor.width)
     vectors = np.empty((len(code.support), length), np.float32)
     for index, (support, symbols) in enumerate(zip(code.support, code.symbols, strict=True)):
         vectors[index] = _combine(support, symbols, length, network.seed) * (code.step * ATOM_SCALE)
@@ -149,7 +149,7 @@ def _encode_sinr(
         plan = plans[tensor.name]
         if isinstance(plan, SinrPlan):
             assert len(tensor.shape) == 2, "biases are not sparse-coded (paper, section 3.2)"
-            length = blocks.vector_length(tensor.shape, spec.width)
+            length = blocks.vector_length(tensor.shape, tensor.width)
             groups.setdefault((length, plan.num_atoms, plan.sparsity), []).append(tensor)
     codes: dict[str, SinrCode] = {}
     for (length, num_atoms, sparsity), tensors in groups.items():

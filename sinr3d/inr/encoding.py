@@ -1,9 +1,14 @@
 """Encodings of coordinates that come before the first layer."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from sinr3d.inr.spec import GridSpec
+
+_PRIMES = (1, 2654435761, 805459861)
 
 
 def frequency_encoding(coords: Tensor, frequencies: int) -> Tensor:
@@ -23,3 +28,54 @@ def frequency_encoding(coords: Tensor, frequencies: int) -> Tensor:
     octaves = math.pi * 2.0 ** torch.arange(frequencies, device=coords.device, dtype=coords.dtype)
     angles_rad = (coords[..., None] * octaves).flatten(-2)
     return torch.cat([coords, torch.sin(angles_rad), torch.cos(angles_rad)], dim=-1)
+
+
+def hash_grid(coords: Tensor, grid: GridSpec, tables: Sequence[Tensor]) -> Tensor:
+    """Lifts coords by trilinear interpolation in a grid of trained features a level.
+
+    With x = (coords + 1) / 2 and S the scale of the level, the grid position is S x in the "hashed" layout and
+    S x + 0.5 in the "dense" one. The entry of a grid point (a, b, c) is
+
+        (a xor 2654435761 b xor 805459861 c) mod entries,
+
+    or a + R b + R^2 c, R = ceil(S) + 1, for a level of the dense layout with R^3 <= entries.
+
+    Args:
+        coords: (N, 3) in [-1, 1].
+        grid: levels and sizes.
+        tables: of each level, (entries, features).
+
+    Returns:
+        (N, levels * features), the coarsest level first.
+
+    Source: Mueller et al. 2022, section 3; the layouts are those of nerfstudio 1.1.5 and of tiny-cuda-nn.
+    """
+    unit = (coords + 1) / 2
+    features = [_level(unit, grid, level, table) for level, table in enumerate(tables)]
+    return torch.cat(features, dim=-1)
+
+
+def _level(unit: Tensor, grid: GridSpec, level: int, table: Tensor) -> Tensor:
+    position = unit * grid.scales[level] + (0.5 if grid.layout == "dense" else 0.0)
+    # The upper corner of a grid point itself is another entry with weight 0: it does not matter which.
+    low = torch.floor(position)
+    weight = position - low
+    low = low.long()
+    result = torch.zeros(len(unit), grid.features, device=unit.device, dtype=table.dtype)
+    for corner in range(8):
+        upper = [(corner >> axis) & 1 for axis in range(3)]
+        index = _entry([low[:, axis] + upper[axis] for axis in range(3)], grid, level)
+        share = torch.ones_like(weight[:, 0])
+        for axis in range(3):
+            share = share * (weight[:, axis] if upper[axis] else 1 - weight[:, axis])
+        result = result + share[:, None] * table[index]
+    return result
+
+
+def _entry(point: list[Tensor], grid: GridSpec, level: int) -> Tensor:
+    """The entry of a grid point, int64 (N,)."""
+    a, b, c = point
+    entries, resolution = grid.entries(level), grid.resolution(level)
+    if grid.layout == "dense" and resolution**3 <= entries:
+        return (a + resolution * b + resolution**2 * c).remainder(entries)
+    return (a ^ (b * _PRIMES[1]) ^ (c * _PRIMES[2])).remainder(entries)

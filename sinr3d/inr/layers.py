@@ -55,7 +55,10 @@ def initial_bound(spec: InrSpec, tensor: TensorShape, fan_in: int) -> float:
 
     SIREN: 1 / fan_in for the first matrix, sqrt(6 / fan_in) / omega for all others; biases and the other
     activations: 1 / sqrt(fan_in), the usual linear layer. Complex weights halve the variance of each part.
+    Tables of a feature grid: 1e-4 (Mueller et al. 2022, section 4).
     """
+    if tensor.role == "table":
+        return 1e-4
     bound = 1.0 / math.sqrt(fan_in)
     if spec.activation == "sine" and tensor.role == "first":
         bound = 1.0 / fan_in

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sinr3d.inr.encoding import frequency_encoding
+from sinr3d.inr.encoding import frequency_encoding, hash_grid
 from sinr3d.inr.layers import activation, initial_bound
 from sinr3d.inr.spec import InrSpec, tensor_shapes
 
@@ -54,7 +54,11 @@ def evaluate(spec: InrSpec, weights: Mapping[str, Tensor], coords: Tensor) -> Te
     Returns:
         (N, out_features), real.
     """
-    values = frequency_encoding(coords, spec.frequencies)
+    if spec.grid is not None:
+        tables = [weights[f"grid.{level}"] for level in range(len(spec.grid.scales))]
+        values = hash_grid(coords, spec.grid, tables)
+    else:
+        values = frequency_encoding(coords, spec.frequencies)
     for layer in range(spec.hidden_layers + 1):
         omega = spec.first_omega if layer == 0 else spec.hidden_omega
         name = "first" if layer == 0 else f"hidden.{layer - 1}"

@@ -36,7 +36,7 @@ def test_a_sparse_code_is_the_sum_of_its_atoms(width: int, shape: tuple[int, int
     support = np.sort(np.stack([rng.choice(900, 7, replace=False) for _ in range(vectors)]), axis=1)
     symbols = rng.integers(-(2**24) + 1, 2**24, (vectors, 7)).astype(np.int32)
     step = 201 * 2.0**-20
-    tensor = TensorShape("hidden.0.weight", shape, "hidden")
+    tensor = TensorShape("hidden.0.weight", shape, "hidden", width)
     network = CodedNetwork(InrSpec(2, 3, width, 1), {}, 77)
     got = decode_tensor(SinrCode(support, symbols, step, 900), tensor, network)
     wanted = np.empty((vectors, length), np.float32)
