@@ -21,7 +21,7 @@ DIRECTIONS = {"sh": 1, "sh_half": 2}
 BACKGROUNDS = {"color": 0, "last_sample": 1}
 
 Pose = tuple[float, ...]
-"""Twelve numbers, a (3, 4) camera-to-scene matrix row by row: x right, y up, looking along -z; float32-exact."""
+"""A (3, 4) camera-to-scene matrix row by row: x right, y up, looking along -z; float32-exact."""
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ def frequency_encoding(coords: Tensor, frequencies: int) -> Tensor:
 def hash_grid(coords: Tensor, grid: GridSpec, tables: Sequence[Tensor]) -> Tensor:
     """Lifts coords by trilinear interpolation in a grid of trained features a level.
 
-    With x = (coords + 1) / 2 and S the scale of the level, the grid position is S x in the "hashed" layout and
-    S x + 0.5 in the "dense" one. The entry of a grid point (a, b, c) is
+    With x = (coords + 1) / 2 and S the scale of the level, the grid position is S x in the "hashed" layout
+    and S x + 0.5 in the "dense" one. The entry of a grid point (a, b, c) is
 
         (a xor 2654435761 b xor 805459861 c) mod entries,
 

@@ -37,7 +37,7 @@ class TensorShape:
 
 @dataclass(frozen=True)
 class GridSpec:
-    """A multi-resolution grid of trained features that lifts three coordinates (Mueller et al. 2022, section 3).
+    """A multi-resolution grid of trained features that lifts coordinates (Mueller et al. 2022, section 3).
 
     Formulas in `inr/encoding.py`.
 

@@ -1,0 +1,1 @@
+"""Radiance fields without nerfstudio: cameras, rays, rendering, data sets."""
