@@ -246,7 +246,7 @@ def code_network(fitted: FittedSignal, signal: DomainSignal, options: EncodeOpti
     else:
         plans, coder = _allocate(fitted, signal, options), "range"
     network = encode_tensors(weights, spec, plans, options.seed)
-    score = _score(network, signal)
+    score = _score(network, spec, signal)
     data = pack_file(network, signal.domain, coder, _record(fitted, options, score))
     _check_target(data, score, fitted, signal, options)
     return Encoded(
@@ -265,7 +265,8 @@ def code_network(fitted: FittedSignal, signal: DomainSignal, options: EncodeOpti
 def _allocate(fitted: FittedSignal, signal: DomainSignal, options: EncodeOptions) -> dict[str, Plan]:
     """Plans of the rd profile: steps by sensitivity at the error that the target leaves, then better ones."""
     spec, weights = fitted.spec, fitted.result.weights
-    gains = allocate.measure_gains(weights, spec, signal.probe())
+    probe = signal.probe()
+    gains = allocate.measure_gains(weights, spec, lambda moved: evaluate(spec, moved, probe))
     floor = _score_target(signal, options)
     if floor is None:
         floor = allowed_score(signal, fitted.result.score)
@@ -273,7 +274,7 @@ def _allocate(fitted: FittedSignal, signal: DomainSignal, options: EncodeOptions
     def holds(plans: Mapping[str, Plan]) -> bool:
         network = encode_tensors(weights, spec, plans, options.seed)
         if options.target_size is None:
-            return _score(network, signal) >= floor
+            return _score(network, spec, signal) >= floor
         record = _record(fitted, options, 0.0)
         return len(pack_file(network, signal.domain, "range", record)) <= options.target_size
 
@@ -315,12 +316,12 @@ def _record(fitted: FittedSignal, options: EncodeOptions, score: float) -> Recor
     )
 
 
-def _score(network: CodedNetwork, signal: Signal) -> float:
+def _score(network: CodedNetwork, spec: InrSpec, signal: Signal) -> float:
     weights: Weights = decode_tensors(network)
 
     def decoded(coords: Tensor) -> Tensor:
         with torch.no_grad():
-            return evaluate(network.spec, weights, coords)
+            return evaluate(spec, weights, coords)
 
     return signal.score(decoded)
 

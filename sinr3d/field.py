@@ -22,8 +22,8 @@ class Field:
     """A decoded field: call it with coordinates, or decode it whole.
 
     Attributes:
-        kind: "image" or "occupancy".
-        spec: the network.
+        kind: "image", "occupancy" or "nerf".
+        contents: all that the file holds.
         weights: its tensors by name, float32; bit-identical on every machine.
         domain: where the signal lives.
         record: how the file was made, if the file says so.
@@ -36,12 +36,23 @@ class Field:
 
     def __init__(self, contents: Contents, device: str = "cpu") -> None:
         self.kind: str = contents.domain.kind
-        self.spec: InrSpec = contents.spec
+        self.contents = contents
         self.domain: Domain = contents.domain
         self.record: Record | None = contents.record
         self.weights = contents.weights
         self._device = torch.device(device)
         self._on_device = {name: value.to(self._device) for name, value in contents.weights.items()}
+
+    @property
+    def spec(self) -> InrSpec:
+        """The network.
+
+        Raises:
+            UsageError: the field is a scene, whose networks are in `contents.spec`.
+        """
+        if not isinstance(self.contents.spec, InrSpec):
+            raise UsageError(f"the field is of kind {self.kind}: a scene of several networks, not one")
+        return self.contents.spec
 
     def evaluate(self, coords: Tensor) -> Tensor:
         """Raw outputs (N, out_features), on the CPU, at normalised coords (N, in_features) in [-1, 1]."""
@@ -60,18 +71,20 @@ class Field:
 
         Raises:
             ValueError: the last axis has another length.
+            UsageError: the field is a scene.
         """
         if not isinstance(coords, np.ndarray | list):
             coords = torch.as_tensor(coords).detach().cpu().numpy()
+        spec = self.spec
         points = np.asarray(coords, np.float64)
-        if points.ndim < 1 or points.shape[-1] != self.spec.in_features:
-            raise ValueError(f"coords are (..., {self.spec.in_features}), got shape {points.shape}")
+        if points.ndim < 1 or points.shape[-1] != spec.in_features:
+            raise ValueError(f"coords are (..., {spec.in_features}), got shape {points.shape}")
         if isinstance(self.domain, OccupancyDomain):
             points = (points - np.array(self.domain.center)) / self.domain.scale
-        flat = torch.from_numpy(points.reshape(-1, self.spec.in_features)).float()
+        flat = torch.from_numpy(points.reshape(-1, spec.in_features)).float()
         parts = [self.evaluate(part) for part in flat.split(1 << 16)]
-        values = torch.cat(parts).numpy() if parts else np.empty((0, self.spec.out_features), np.float32)
-        values = values.reshape(*points.shape[:-1], self.spec.out_features)
+        values = torch.cat(parts).numpy() if parts else np.empty((0, spec.out_features), np.float32)
+        values = values.reshape(*points.shape[:-1], spec.out_features)
         if isinstance(self.domain, ImageDomain):
             return np.clip((values + 1) / 2, 0, 1)
         return values[..., 0]

@@ -24,7 +24,7 @@ from sinr3d.codec.tensors import CodedNetwork, DensePlan, decode_tensors, encode
 from sinr3d.config import EncodeOptions
 from sinr3d.encoder import FittedSignal, fit_network
 from sinr3d.inr.mlp import evaluate
-from sinr3d.inr.spec import tensor_shapes
+from sinr3d.inr.spec import InrSpec, tensor_shapes
 from sinr3d.modalities import image
 from sinr3d.sparse.blocks import TINY_WIDTH, vector_length
 
@@ -111,13 +111,13 @@ def _sweep(
 ) -> list[RulePoint]:
     spec, weights = fitted.spec, fitted.result.weights
     all_16 = {t.name: DensePlan(step_for_bits(weights[t.name].numpy(), BITS)) for t in tensor_shapes(spec)}
-    size, psnr = _code(encode_tensors(weights, spec, all_16), signal)
+    size, psnr = _code(encode_tensors(weights, spec, all_16), spec, signal)
     points = [RulePoint(name, spec.hidden_layers, spec.width, 0, 0.0, size, psnr, 0.0, 0.0)]
     length = vector_length((spec.width, spec.width), spec.width)
     for num_atoms in sorted({min(8 * length, 65536), 16384, 65536}):
         for ratio in ratios:
             plans = paper_plans(weights, spec, num_atoms, ratio)
-            coded = _code(encode_tensors(weights, spec, plans), signal)
+            coded = _code(encode_tensors(weights, spec, plans), spec, signal)
             loss, saving = psnr - coded[1], 1 - coded[0] / size
             points.append(
                 RulePoint(name, spec.hidden_layers, spec.width, num_atoms, ratio, *coded, loss, saving)
@@ -125,10 +125,10 @@ def _sweep(
     return points
 
 
-def _code(network: CodedNetwork, signal: image.ImageSignal) -> tuple[int, float]:
+def _code(network: CodedNetwork, spec: InrSpec, signal: image.ImageSignal) -> tuple[int, float]:
     weights = decode_tensors(network)
     with torch.no_grad():
-        psnr = signal.score(lambda coords: evaluate(network.spec, weights, coords))
+        psnr = signal.score(lambda coords: evaluate(spec, weights, coords))
     return len(pack_file(network, signal.domain, "brotli")), psnr
 
 

@@ -22,16 +22,15 @@ from sinr3d.codec import quantizer
 from sinr3d.codec.entropy import support_bits
 from sinr3d.codec.limits import MAX_VECTOR_LENGTH
 from sinr3d.codec.tensors import (
-    CodedNetwork,
+    DENSE_ROLES,
     DensePlan,
     Plan,
     SinrCode,
     SinrPlan,
     decode_tensor,
-    encode_tensors,
+    encode_tensor,
 )
-from sinr3d.inr.mlp import evaluate
-from sinr3d.inr.spec import InrSpec, TensorShape, tensor_shapes
+from sinr3d.inr.spec import AnySpec, TensorShape, tensor_shapes
 from sinr3d.sparse.blocks import vector_length
 
 _TRIAL = 1 / 100  # of the tensor's root mean square: trial noise small enough for the linear regime
@@ -50,25 +49,32 @@ class Gains:
     by_name: dict[str, float]
 
 
-def measure_gains(weights: Mapping[str, Tensor], spec: InrSpec, probe: Tensor) -> Gains:
-    """Adds small noise to one tensor at a time and measures the error at the probe points.
+def measure_gains(
+    weights: Mapping[str, Tensor], spec: AnySpec, outputs: Callable[[Mapping[str, Tensor]], Tensor]
+) -> Gains:
+    """Adds small noise to one tensor at a time and measures the error of the outputs.
 
     The noise is +-sigma with random signs, not rounding: the error of rounding a single value may be zero.
+
+    Args:
+        weights: of the network or networks.
+        spec: the same.
+        outputs: what is to be kept, as a function of the weights: values at fixed probe points, any shape.
     """
     signs = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        exact = evaluate(spec, weights, probe)
+        exact = outputs(weights)
         gains = {}
         for tensor in tensor_shapes(spec):
             values = weights[tensor.name]
             sigma = max(_TRIAL * float(values.square().mean().sqrt()), 1e-6)
             noise = sigma * (2.0 * torch.randint(2, values.shape, generator=signs) - 1.0)
-            moved = evaluate(spec, {**weights, tensor.name: values + noise}, probe)
+            moved = outputs({**weights, tensor.name: values + noise})
             gains[tensor.name] = max(float((moved - exact).square().mean()) / sigma**2, 1e-12)
     return Gains(gains)
 
 
-def dense_plans(gains: Gains, weights: Mapping[str, Tensor], spec: InrSpec, error: float) -> dict[str, Plan]:
+def dense_plans(gains: Gains, weights: Mapping[str, Tensor], spec: AnySpec, error: float) -> dict[str, Plan]:
     """The steps of least rate at a predicted mean squared output error."""
     plans: dict[str, Plan] = {}
     for tensor in tensor_shapes(spec):
@@ -110,7 +116,7 @@ def search_error(fits: Callable[[float], bool], start: float, *, rounds: int = 9
 
 
 def better_codes(
-    weights: Mapping[str, Tensor], spec: InrSpec, plans: Mapping[str, Plan], seed: int = 0
+    weights: Mapping[str, Tensor], spec: AnySpec, plans: Mapping[str, Plan], seed: int = 0
 ) -> dict[str, Plan]:
     """Replaces a matrix's dense plan by a sparse one wherever SSE + lambda bits is smaller.
 
@@ -119,18 +125,18 @@ def better_codes(
     chosen = dict(plans)
     for tensor in tensor_shapes(spec):
         plan = plans[tensor.name]
-        if len(tensor.shape) != 2 or not isinstance(plan, DensePlan):
+        if tensor.role in DENSE_ROLES or not isinstance(plan, DensePlan):
             continue
         slope = 2 * math.log(2) * plan.step**2 / 12
-        best = _cost(weights, spec, tensor, plan, slope, seed)
-        for candidate in _sinr_candidates(tensor, spec, plan.step):
-            cost = _cost(weights, spec, tensor, candidate, slope, seed)
+        best = _cost(weights[tensor.name], tensor, plan, slope, seed)
+        for candidate in _sinr_candidates(tensor, plan.step):
+            cost = _cost(weights[tensor.name], tensor, candidate, slope, seed)
             if cost < best:
                 best, chosen[tensor.name] = cost, candidate
     return chosen
 
 
-def _sinr_candidates(tensor: TensorShape, spec: InrSpec, step: float) -> list[SinrPlan]:
+def _sinr_candidates(tensor: TensorShape, step: float) -> list[SinrPlan]:
     length = vector_length((tensor.shape[0], tensor.shape[1]), tensor.width)
     candidates = []
     if length > MAX_VECTOR_LENGTH:
@@ -145,21 +151,11 @@ def _sinr_candidates(tensor: TensorShape, spec: InrSpec, step: float) -> list[Si
     return candidates
 
 
-def _cost(
-    weights: Mapping[str, Tensor],
-    spec: InrSpec,
-    tensor: TensorShape,
-    plan: Plan,
-    slope: float,
-    seed: int,
-) -> float:
+def _cost(values: Tensor, tensor: TensorShape, plan: Plan, slope: float, seed: int) -> float:
     """SSE + slope * estimated bits of one tensor under a plan."""
-    only = {t.name: DensePlan(1.0) for t in tensor_shapes(spec)} | {tensor.name: plan}
-    zeros = {name: torch.zeros_like(value) for name, value in weights.items()}
-    network = encode_tensors(zeros | {tensor.name: weights[tensor.name]}, spec, only, seed)
-    code = network.codes[tensor.name]
-    decoded = decode_tensor(code, tensor, CodedNetwork(spec, network.codes, seed))
-    squared = float(np.sum((decoded.astype(np.float64) - weights[tensor.name].numpy()) ** 2))
+    code = encode_tensor(values, tensor, plan, seed)
+    decoded = decode_tensor(code, tensor, seed)
+    squared = float(np.sum((decoded.astype(np.float64) - values.numpy()) ** 2))
     bits = entropy_bits(code.symbols)
     if isinstance(code, SinrCode):
         bits += len(code.support) * support_bits(code.num_atoms, code.support.shape[1])

@@ -3,7 +3,7 @@
 import zlib
 from dataclasses import dataclass
 
-from sinr3d.codec.header import Reader, pack_varint
+from sinr3d.codec.fields import Reader, pack_varint
 from sinr3d.errors import (
     ChecksumError,
     CorruptFileError,
@@ -16,18 +16,22 @@ from sinr3d.errors import (
 MAGIC = b"\x89SNR"
 VERSION = 1
 
-NETWORK, DOMAIN, TENSORS, VALUES, SUPPORTS, RECORD = 1, 2, 3, 4, 5, 128
+NETWORK, DOMAIN, TENSORS, VALUES, SUPPORTS, TABLES, RECORD, GRID = 1, 2, 3, 4, 5, 6, 128, 129
 SECTION_NAMES = {
     NETWORK: "NETWORK",
     DOMAIN: "DOMAIN",
     TENSORS: "TENSORS",
     VALUES: "VALUES",
     SUPPORTS: "SUPPORTS",
+    TABLES: "TABLES",
     RECORD: "RECORD",
+    GRID: "GRID",
 }
 OPTIONAL = 128  # tags from here on may be skipped by a reader that does not know them
-FEATURES: dict[int, str] = {}
-"""Features that a file can require, by bit: none so far. An unknown bit is refused by its number."""
+SCENE = 1
+"""Feature bit 0: NETWORK holds the networks of a scene."""
+FEATURES = {0: "scene"}
+"""Features that a file can require, by bit. An unknown bit is refused by its number."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,34 @@ class Section:
         return SECTION_NAMES.get(self.tag, f"optional {self.tag}")
 
 
-def pack_container(payloads: dict[int, bytes]) -> bytes:
+@dataclass(frozen=True)
+class Container:
+    """What a file consists of.
+
+    Attributes:
+        features: bits of FEATURES that a reader must have.
+        sections: by tag, in ascending order.
+    """
+
+    features: int
+    sections: dict[int, Section]
+
+    @property
+    def payloads(self) -> dict[int, bytes]:
+        """The payloads by tag."""
+        return {tag: section.payload for tag, section in self.sections.items()}
+
+
+def pack_container(payloads: dict[int, bytes], features: int = 0) -> bytes:
     """The whole file from the payloads of its sections, in ascending order of their tags."""
-    out = bytearray(MAGIC + bytes([VERSION]) + pack_varint(0) + bytes([len(payloads)]))
+    out = bytearray(MAGIC + bytes([VERSION]) + pack_varint(features) + bytes([len(payloads)]))
     for tag in sorted(payloads):
         body = bytes([tag]) + pack_varint(len(payloads[tag])) + payloads[tag]
         out += body + zlib.crc32(body).to_bytes(4, "little")
     return bytes(out)
 
 
-def unpack_container(data: bytes) -> dict[int, Section]:
+def unpack_container(data: bytes) -> Container:
     """Reads and checks the sections of a file.
 
     Raises:
@@ -86,7 +108,7 @@ def unpack_container(data: bytes) -> dict[int, Section]:
     tags = [section.tag for section in sections]
     if tags != sorted(set(tags)):
         raise CorruptFileError(f"the sections {tags} are not in ascending order")
-    return {section.tag: section for section in sections}
+    return Container(features, {section.tag: section for section in sections})
 
 
 def _read_section(reader: Reader) -> Section:

@@ -1,4 +1,4 @@
-"""The small sections of a file: the network, the domain of the signal, the record of how it was made.
+"""The small sections of a file: the domain of the signal, and the record of how it was made.
 
 Each dataclass packs and unpacks itself; a field is read, written and shown from one place. Needs neither
 torch nor numpy, so that `sinr3d info` starts at once. `FORMAT.md` holds the normative layout.
@@ -9,125 +9,17 @@ import struct
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from sinr3d.codec.fields import Reader, float32, name_of, pack_signed, pack_text, pack_varint
 from sinr3d.codec.limits import check_limit
-from sinr3d.errors import CorruptFileError, MeshError, TruncatedFileError
-from sinr3d.inr.spec import ACTIVATION_IDS, InrSpec
+from sinr3d.codec.scene import SceneDomain
+from sinr3d.errors import CorruptFileError, MeshError
+from sinr3d.inr.spec import AnySpec, InrSpec
 
 LONGEST_EXTENT = 0.95
 """Half of the longest side of a shape's box in normalised units; the network reaches a little beyond it."""
 _CENTER_UNITS = 1 << 34  # a stored center is smaller, in quanta
 COLOUR_SPACES = {"srgb": 1, "grey": 2}
 PROFILES = {"rd": 1, "paper": 2}
-
-
-class Reader:
-    """Reads little-endian fields from bytes and refuses to read past their end."""
-
-    def __init__(self, data: bytes, what: str) -> None:
-        self.data, self.what, self.position = data, what, 0
-
-    def take(self, count: int) -> bytes:
-        """The next `count` bytes."""
-        if count > len(self.data) - self.position:
-            raise TruncatedFileError(
-                f"{self.what} ends after {len(self.data)} bytes, {count} more are due at {self.position}"
-            )
-        self.position += count
-        return self.data[self.position - count : self.position]
-
-    def unpack(self, layout: str) -> tuple:
-        """The next fields of a struct layout, little-endian."""
-        return struct.unpack("<" + layout, self.take(struct.calcsize("<" + layout)))
-
-    def varint(self) -> int:
-        """An unsigned LEB128 integer of at most 5 bytes, in its shortest form."""
-        value = 0
-        for index in range(5):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << (7 * index)
-            if byte < 0x80:
-                if byte == 0 and index:
-                    raise CorruptFileError(f"{self.what}: an integer is not in its shortest form")
-                return value
-        raise CorruptFileError(f"{self.what}: an integer is longer than 5 bytes")
-
-    def signed(self) -> int:
-        """A signed integer, zigzag-coded: 0, -1, 1, -2, ..."""
-        value = self.varint()
-        return (value >> 1) ^ -(value & 1)
-
-    def text(self) -> str:
-        """A UTF-8 string of at most 255 bytes behind its length."""
-        try:
-            return self.take(self.take(1)[0]).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise CorruptFileError(f"{self.what}: a text is not UTF-8") from error
-
-    def finish(self) -> None:
-        """Refuses bytes that are left over."""
-        if self.position != len(self.data):
-            raise CorruptFileError(f"{self.what}: {len(self.data) - self.position} bytes too many")
-
-
-def pack_varint(value: int) -> bytes:
-    """Unsigned LEB128; 0 <= value < 2**35."""
-    assert 0 <= value < 1 << 35
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def pack_signed(value: int) -> bytes:
-    """A signed integer as the varint of its zigzag code."""
-    return pack_varint(value << 1 if value >= 0 else (-value << 1) - 1)
-
-
-def _pack_text(text: str) -> bytes:
-    data = text.encode("utf-8")[:255].decode("utf-8", "ignore").encode("utf-8")  # whole characters only
-    return bytes([len(data)]) + data
-
-
-def _name_of(ids: dict[str, int], number: int, what: str) -> str:
-    for name, known in ids.items():
-        if known == number:
-            return name
-    raise CorruptFileError(f"{what} {number} is unknown; this reader knows {sorted(ids.values())}")
-
-
-def pack_spec(spec: InrSpec) -> bytes:
-    """The section NETWORK."""
-    head = [spec.in_features, spec.out_features, ACTIVATION_IDS[spec.activation], spec.frequencies]
-    out = bytes(head) + pack_varint(spec.width) + pack_varint(spec.hidden_layers)
-    out += struct.pack("<ff", spec.first_omega, spec.hidden_omega)
-    return out + (struct.pack("<f", spec.sigma) if spec.activation == "wire" else b"")
-
-
-def unpack_spec(data: bytes) -> InrSpec:
-    """Reads the section NETWORK and checks every size against the limits."""
-    reader = Reader(data, "the section NETWORK")
-    in_features, out_features, activation, frequencies = reader.unpack("BBBB")
-    width, hidden_layers = reader.varint(), reader.varint()
-    first_omega, hidden_omega = reader.unpack("ff")
-    name = _name_of(ACTIVATION_IDS, activation, "activation")
-    (sigma,) = reader.unpack("f") if name == "wire" else (0.0,)
-    reader.finish()
-    spec = InrSpec(
-        in_features, out_features, width, hidden_layers, name, first_omega, hidden_omega, sigma, frequencies
-    )
-    check_limit("in_features", in_features, 1, 16)
-    check_limit("out_features", out_features, 1, 255)
-    check_limit("frequencies", frequencies, 0, 32)
-    check_limit("width", width, 1, 4096)
-    check_limit("hidden_layers", hidden_layers, 0, 64)
-    for field, value in (("first_omega", first_omega), ("hidden_omega", hidden_omega)):
-        if not 2.0**-20 <= value <= 2.0**20:
-            raise CorruptFileError(f"{field} is {value}; the format allows 2^-20 to 2^20")
-    if not 0.0 <= sigma <= 2.0**20:
-        raise CorruptFileError(f"sigma is {sigma}; the format allows 0 to 2^20")
-    return spec
 
 
 @dataclass(frozen=True)
@@ -149,12 +41,10 @@ class ImageDomain:
     bits: int = 8
     colour_space: str = "srgb"
 
-    def check_network(self, in_features: int, out_features: int) -> None:
+    def check_network(self, spec: AnySpec) -> None:
         """Refuses a network that is not (x, y) -> channels."""
-        if (in_features, out_features) != (2, self.channels):
-            raise CorruptFileError(
-                f"the network maps {in_features} to {out_features} values; {self} needs others"
-            )
+        if not _maps(spec, 2, self.channels):
+            raise CorruptFileError(f"{_what_it_maps(spec)}; {self} needs 2 to {self.channels}")
 
     def pack(self) -> bytes:
         """The section DOMAIN of an image."""
@@ -173,7 +63,7 @@ class ImageDomain:
         if bits not in (8, 16):
             raise CorruptFileError(f"image samples have {bits} bits; the format allows 8 and 16")
         return ImageDomain(
-            width, height, channels, bits, _name_of(COLOUR_SPACES, colour_space, "colour space")
+            width, height, channels, bits, name_of(COLOUR_SPACES, colour_space, "colour space")
         )
 
 
@@ -198,18 +88,18 @@ class OccupancyDomain:
 
     def __post_init__(self) -> None:
         """Rounds every number to what a file can hold."""
-        scale = _float32(self.scale)
+        scale = float32(self.scale)
         x, y, z = (round_center(value, scale) for value in self.center)
-        a, b, c = (_float32(value) for value in self.extent)
+        a, b, c = (float32(value) for value in self.extent)
         for name, value in (("scale", scale), ("center", (x, y, z)), ("extent", (a, b, c))):
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "iso", _float32(self.iso))
+        object.__setattr__(self, "iso", float32(self.iso))
 
     @staticmethod
     def around(bounds: Any, units: str = "") -> "OccupancyDomain":
         """The domain of a shape with bounds (2, 3): lowest and highest corner, original units."""
         low, high = ([float(value) for value in corner] for corner in bounds)
-        scale = _float32(max(b - a for a, b in zip(low, high, strict=True)) / 2 / LONGEST_EXTENT)
+        scale = float32(max(b - a for a, b in zip(low, high, strict=True)) / 2 / LONGEST_EXTENT)
         center = [round_center((a + b) / 2, scale) for a, b in zip(low, high, strict=True)]
         a, b, c = (max(b - m, m - a) / scale for a, m, b in zip(low, center, high, strict=True))
         return OccupancyDomain((center[0], center[1], center[2]), scale, (a, b, c), units=units)
@@ -222,18 +112,16 @@ class OccupancyDomain:
         """Normalised coordinates (N, 3), a float64 array, as world points."""
         return coords * self.scale + self.center
 
-    def check_network(self, in_features: int, out_features: int) -> None:
+    def check_network(self, spec: AnySpec) -> None:
         """Refuses a network that is not (x, y, z) -> one value."""
-        if (in_features, out_features) != (3, 1):
-            raise CorruptFileError(
-                f"the network maps {in_features} to {out_features} values; a shape needs 3 to 1"
-            )
+        if not _maps(spec, 3, 1):
+            raise CorruptFileError(f"{_what_it_maps(spec)}; a shape needs 3 to 1")
 
     def pack(self) -> bytes:
         """The section DOMAIN of a shape."""
         quantum = center_quantum(self.scale)
         center = b"".join(pack_signed(round(value / quantum)) for value in self.center)
-        return struct.pack("<f3ff", self.scale, *self.extent, self.iso) + center + _pack_text(self.units)
+        return struct.pack("<f3ff", self.scale, *self.extent, self.iso) + center + pack_text(self.units)
 
     @staticmethod
     def unpack(reader: Reader) -> "OccupancyDomain":
@@ -250,8 +138,14 @@ class OccupancyDomain:
         return OccupancyDomain((cx, cy, cz), scale, (ex, ey, ez), iso, reader.text())
 
 
-def _float32(value: float) -> float:
-    return struct.unpack("<f", struct.pack("<f", value))[0]
+def _maps(spec: AnySpec, in_features: int, out_features: int) -> bool:
+    return isinstance(spec, InrSpec) and (spec.in_features, spec.out_features) == (in_features, out_features)
+
+
+def _what_it_maps(spec: AnySpec) -> str:
+    if isinstance(spec, InrSpec):
+        return f"the network maps {spec.in_features} to {spec.out_features} values"
+    return f"the file holds the {len(spec.networks)} networks of a scene"
 
 
 def center_quantum(scale: float) -> float:
@@ -271,8 +165,8 @@ def round_center(center: float, scale: float) -> float:
     return units * center_quantum(scale)
 
 
-Domain = ImageDomain | OccupancyDomain
-_DOMAINS = {1: ImageDomain, 2: OccupancyDomain}
+Domain = ImageDomain | OccupancyDomain | SceneDomain
+_DOMAINS = {1: ImageDomain, 2: OccupancyDomain, 3: SceneDomain}
 
 
 def pack_domain(domain: Domain) -> bytes:
@@ -330,5 +224,5 @@ class Record:
         if math.isnan(score):
             raise CorruptFileError("the score of the record is not a number")
         return Record(
-            _name_of(PROFILES, profile, "profile"), effort, seed, steps, score, (major, minor, patch)
+            name_of(PROFILES, profile, "profile"), effort, seed, steps, score, (major, minor, patch)
         )

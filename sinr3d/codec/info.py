@@ -4,7 +4,9 @@ import dataclasses
 from typing import Any
 
 from sinr3d.codec import container
-from sinr3d.codec.header import ImageDomain, Reader, Record, unpack_domain, unpack_spec
+from sinr3d.codec.fields import Reader
+from sinr3d.codec.header import ImageDomain, Record, unpack_domain
+from sinr3d.codec.network import unpack_spec
 from sinr3d.errors import CorruptFileError
 
 
@@ -20,11 +22,12 @@ def describe(data: bytes) -> dict[str, Any]:
     Raises:
         CorruptFileError and its kinds, UnsupportedVersionError, UnsupportedFeatureError: what is wrong.
     """
-    sections = container.unpack_container(data)
+    file = container.unpack_container(data)
+    sections = file.sections
     for tag in (container.NETWORK, container.DOMAIN, container.TENSORS, container.VALUES):
         if tag not in sections:
             raise CorruptFileError(f"the file has no section {container.SECTION_NAMES[tag]}")
-    spec = unpack_spec(sections[container.NETWORK].payload)
+    spec = unpack_spec(sections[container.NETWORK].payload, bool(file.features & container.SCENE))
     domain = unpack_domain(sections[container.DOMAIN].payload)
     code_bytes = sum(
         len(sections[tag].payload) for tag in (container.VALUES, container.SUPPORTS) if tag in sections

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sinr3d.codec.quantizer import step_for_bits
 from sinr3d.codec.tensors import DensePlan, Plan, SinrPlan
-from sinr3d.inr.spec import InrSpec, tensor_shapes
+from sinr3d.inr.spec import AnySpec, tensor_shapes
 from sinr3d.sparse.blocks import TINY_WIDTH, vector_length
 
 BITS = 16
@@ -41,7 +41,7 @@ def sparsity_of(length: int, width: int) -> int:
 
 def paper_plans(
     weights: Mapping[str, Tensor],
-    spec: InrSpec,
+    spec: AnySpec,
     num_atoms: int = NUM_ATOMS,
     ratio: float | None = None,
 ) -> dict[str, Plan]:

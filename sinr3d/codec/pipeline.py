@@ -10,20 +10,16 @@ and the same read upwards: bytes -> container -> sections -> tensors -> weights.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from sinr3d.codec import container, sections
-from sinr3d.codec.header import (
-    Domain,
-    Record,
-    pack_domain,
-    pack_spec,
-    unpack_domain,
-    unpack_spec,
-)
+from sinr3d.codec.header import Domain, Record, pack_domain, unpack_domain
+from sinr3d.codec.network import pack_spec, unpack_spec
+from sinr3d.codec.occupancy_grid import pack_grid, unpack_grid
 from sinr3d.codec.tensors import CodedNetwork, Plan, decode_tensors, encode_tensors
 from sinr3d.errors import CorruptFileError
-from sinr3d.inr.spec import InrSpec
+from sinr3d.inr.spec import AnySpec, SceneSpec
 
 
 @dataclass(frozen=True)
@@ -31,52 +27,69 @@ class Contents:
     """What a file holds, decoded.
 
     Attributes:
-        spec: the network.
+        spec: the network, or the networks of a scene.
         weights: its tensors, float32, bit-identical on every machine.
         domain: where the signal lives; its class is the kind of the file.
         record: how the file was made, if it says so.
+        grid: of a scene, where there may be matter: boolean (R, R, R) over coords [-1, 1]^3, if the file
+            has one (`codec/occupancy_grid.py`).
     """
 
-    spec: InrSpec
+    spec: AnySpec
     weights: dict[str, Tensor]
     domain: Domain
     record: Record | None
+    grid: np.ndarray | None = None
 
 
 def compress(
     weights: Mapping[str, Tensor],
-    spec: InrSpec,
+    spec: AnySpec,
     domain: Domain,
     plans: Mapping[str, Plan],
     *,
     coder: str = "range",
     seed: int = 0,
     record: Record | None = None,
+    grid: np.ndarray | None = None,
 ) -> bytes:
     """Weights of a fitted network to the bytes of a .sinr file.
 
     Args:
         weights: float32 tensors by name, as `tensor_shapes(spec)` lists them.
-        spec: the network.
+        spec: the network, or the networks of a scene.
         domain: where the signal lives.
         plans: how each tensor is coded, by name.
         coder: "range" or "brotli".
         seed: of the dictionary, 0 to 2^32 - 1.
         record: how the file was made; optional.
+        grid: of a scene, where there may be matter: boolean (R, R, R); optional.
 
     Returns:
         The file.
+
+    Raises:
+        CorruptFileError, LimitError: a reader would refuse the file.
     """
-    return pack_file(encode_tensors(weights, spec, plans, seed), domain, coder, record)
+    return pack_file(encode_tensors(weights, spec, plans, seed), domain, coder, record, grid)
 
 
-def pack_file(network: CodedNetwork, domain: Domain, coder: str, record: Record | None = None) -> bytes:
-    """The bytes of a file from the integers of its tensors."""
+def pack_file(
+    network: CodedNetwork,
+    domain: Domain,
+    coder: str,
+    record: Record | None = None,
+    grid: np.ndarray | None = None,
+) -> bytes:
+    """The bytes of a file from the integers of its tensors; otherwise as `compress`."""
+    domain.check_network(network.spec)
     payloads = {container.NETWORK: pack_spec(network.spec), container.DOMAIN: pack_domain(domain)}
     payloads |= sections.pack_codes(network, coder)
     if record is not None:
         payloads[container.RECORD] = record.pack()
-    return container.pack_container(payloads)
+    if grid is not None:
+        payloads[container.GRID] = pack_grid(grid)
+    return container.pack_container(payloads, container.SCENE if isinstance(network.spec, SceneSpec) else 0)
 
 
 def decompress(data: bytes) -> Contents:
@@ -85,18 +98,20 @@ def decompress(data: bytes) -> Contents:
     Raises:
         CorruptFileError and its kinds, UnsupportedVersionError, UnsupportedFeatureError: what is wrong.
     """
-    network, domain, record = unpack_file(data)
-    return Contents(network.spec, decode_tensors(network), domain, record)
+    network, domain, record, grid = unpack_file(data)
+    return Contents(network.spec, decode_tensors(network), domain, record, grid)
 
 
-def unpack_file(data: bytes) -> tuple[CodedNetwork, Domain, Record | None]:
-    """The integers of a file's tensors, its domain and its record."""
-    parts = {tag: section.payload for tag, section in container.unpack_container(data).items()}
+def unpack_file(data: bytes) -> tuple[CodedNetwork, Domain, Record | None, np.ndarray | None]:
+    """The integers of a file's tensors, its domain, its record and its occupancy grid."""
+    file = container.unpack_container(data)
+    parts = file.payloads
     for tag in (container.NETWORK, container.DOMAIN):
         if tag not in parts:
             raise CorruptFileError(f"the file has no section {container.SECTION_NAMES[tag]}")
     domain = unpack_domain(parts[container.DOMAIN])
     record = Record.unpack(parts[container.RECORD]) if container.RECORD in parts else None
-    spec = unpack_spec(parts[container.NETWORK])
-    domain.check_network(spec.in_features, spec.out_features)
-    return sections.unpack_codes(parts, spec), domain, record
+    spec = unpack_spec(parts[container.NETWORK], scene=bool(file.features & container.SCENE))
+    domain.check_network(spec)
+    grid = unpack_grid(parts[container.GRID]) if container.GRID in parts else None
+    return sections.unpack_codes(parts, spec), domain, record, grid

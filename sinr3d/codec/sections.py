@@ -4,7 +4,7 @@ import numpy as np
 
 from sinr3d.codec import entropy, quantizer
 from sinr3d.codec.container import SUPPORTS, TENSORS, VALUES
-from sinr3d.codec.header import Reader, pack_varint
+from sinr3d.codec.fields import Reader, pack_varint
 from sinr3d.codec.limits import (
     MAX_ATOMS,
     MAX_SPARSITY,
@@ -14,9 +14,9 @@ from sinr3d.codec.limits import (
     max_atom_values,
     max_values,
 )
-from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode
+from sinr3d.codec.tensors import DENSE_ROLES, Code, CodedNetwork, DenseCode, SinrCode
 from sinr3d.errors import CorruptFileError
-from sinr3d.inr.spec import InrSpec, TensorShape, tensor_shapes
+from sinr3d.inr.spec import AnySpec, TensorShape, tensor_shapes
 from sinr3d.sparse.blocks import vector_length
 
 CODERS = {"brotli": 0, "range": 1}
@@ -51,7 +51,7 @@ def pack_codes(network: CodedNetwork, coder: str) -> dict[int, bytes]:
     return payloads
 
 
-def unpack_codes(payloads: dict[int, bytes], spec: InrSpec) -> CodedNetwork:
+def unpack_codes(payloads: dict[int, bytes], spec: AnySpec) -> CodedNetwork:
     """Reads what `pack_codes` wrote; every claim is checked before memory is taken for it.
 
     Raises:
@@ -76,7 +76,7 @@ def unpack_codes(payloads: dict[int, bytes], spec: InrSpec) -> CodedNetwork:
     flags = np.unpackbits(np.frombuffer(methods, np.uint8), bitorder="little")
     if flags[len(shapes) :].any() or flags.any() != has_supports:
         raise CorruptFileError("the methods of the tensors do not fit the sections")
-    empty = {t.name: _unpack_code(reader, t, spec, bool(f)) for t, f in zip(shapes, flags, strict=False)}
+    empty = {t.name: _unpack_code(reader, t, bool(f)) for t, f in zip(shapes, flags, strict=False)}
     reader.finish()
     _check_work(empty, spec, num_bytes)
     fill = _fill_range if coder == CODERS["range"] else _fill_brotli
@@ -91,13 +91,13 @@ def _pack_code(code: Code) -> bytes:
     return quantizer.pack_step(code.step) + sizes
 
 
-def _unpack_code(reader: Reader, tensor: TensorShape, spec: InrSpec, sparse: bool) -> Code:
+def _unpack_code(reader: Reader, tensor: TensorShape, sparse: bool) -> Code:
     """The code of one tensor with all its symbols still zero; broadcast views, so that no memory is taken."""
     step = quantizer.unpack_step(reader.take(2))
     if not sparse:
         return DenseCode(np.broadcast_to(np.int32(0), tensor.shape), step)
-    if len(tensor.shape) != 2:
-        raise CorruptFileError(f"the bias {tensor.name} is said to be sparse-coded")
+    if tensor.role in DENSE_ROLES or len(tensor.shape) != 2:
+        raise CorruptFileError(f"the {tensor.role} {tensor.name} is said to be sparse-coded")
     num_atoms, sparsity = reader.varint(), reader.varint()
     length = vector_length(tensor.shape, tensor.width)
     _check_sparse(length, num_atoms, sparsity)
@@ -124,7 +124,7 @@ def _code_bytes(payloads: dict[int, bytes]) -> int:
     return len(payloads[VALUES]) + len(payloads.get(SUPPORTS, b""))
 
 
-def _work(codes: dict[str, Code], spec: InrSpec) -> tuple[int, int]:
+def _work(codes: dict[str, Code], spec: AnySpec) -> tuple[int, int]:
     """What a decoder has to read and make: symbols and indices, and dictionary values."""
     values = atom_values = 0
     for tensor in tensor_shapes(spec):
@@ -136,7 +136,7 @@ def _work(codes: dict[str, Code], spec: InrSpec) -> tuple[int, int]:
     return max(values, spec.num_weights), atom_values
 
 
-def _check_work(codes: dict[str, Code], spec: InrSpec, num_bytes: int) -> None:
+def _check_work(codes: dict[str, Code], spec: AnySpec, num_bytes: int) -> None:
     values, atom_values = _work(codes, spec)
     check_limit("the number of symbols and indices", values, 1, max_values(num_bytes))
     check_limit("the atom values to regenerate", atom_values, 0, max_atom_values(num_bytes))

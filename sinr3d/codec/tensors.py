@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from sinr3d.codec import quantizer
-from sinr3d.inr.spec import InrSpec, TensorShape, tensor_shapes
+from sinr3d.inr.spec import AnySpec, TensorShape, tensor_shapes
 from sinr3d.sparse import blocks
 from sinr3d.sparse.dictionary import ATOM_SCALE, atoms, dictionary
 from sinr3d.sparse.omp import omp
 
+DENSE_ROLES = ("bias", "table")
+"""Tensors that are never sparse-coded."""
 _ATOMS_AT_ONCE = 256  # bounds the memory that one vector takes
 
 
@@ -82,42 +84,48 @@ class CodedNetwork:
     """All tensors of a network as integers: what a file holds.
 
     Attributes:
-        spec: the network.
+        spec: the network, or the networks of a scene.
         codes: by tensor name, in the order of `tensor_shapes(spec)`.
         seed: of the dictionary.
     """
 
-    spec: InrSpec
+    spec: AnySpec
     codes: dict[str, Code]
     seed: int = 0
 
 
 def encode_tensors(
-    weights: Mapping[str, Tensor], spec: InrSpec, plans: Mapping[str, Plan], seed: int = 0
+    weights: Mapping[str, Tensor], spec: AnySpec, plans: Mapping[str, Plan], seed: int = 0
 ) -> CodedNetwork:
     """Codes every tensor by its plan. Tensors that share a dictionary are sparse-coded in one batch."""
     shapes = tensor_shapes(spec)
-    sparse = _encode_sinr(weights, spec, plans, seed)
+    sparse = _encode_sinr(weights, shapes, plans, seed)
     codes: dict[str, Code] = {}
     for tensor in shapes:
         plan = plans[tensor.name]
         if isinstance(plan, DensePlan):
-            symbols = quantizer.quantize(weights[tensor.name].numpy(), plan.step)
-            codes[tensor.name] = DenseCode(symbols, plan.step)
+            codes[tensor.name] = _encode_dense(weights[tensor.name], plan)
         else:
             codes[tensor.name] = sparse[tensor.name]
     return CodedNetwork(spec, codes, seed)
 
 
+def encode_tensor(values: Tensor, tensor: TensorShape, plan: Plan, seed: int = 0) -> Code:
+    """Codes one tensor by its plan."""
+    if isinstance(plan, DensePlan):
+        return _encode_dense(values, plan)
+    return _encode_sinr({tensor.name: values}, [tensor], {tensor.name: plan}, seed)[tensor.name]
+
+
 def decode_tensors(network: CodedNetwork) -> dict[str, Tensor]:
     """The weights that the integers stand for, float32; bit for bit the same on every machine."""
     return {
-        tensor.name: torch.from_numpy(decode_tensor(network.codes[tensor.name], tensor, network))
+        tensor.name: torch.from_numpy(decode_tensor(network.codes[tensor.name], tensor, network.seed))
         for tensor in tensor_shapes(network.spec)
     }
 
 
-def decode_tensor(code: Code, tensor: TensorShape, network: CodedNetwork) -> np.ndarray:
+def decode_tensor(code: Code, tensor: TensorShape, seed: int) -> np.ndarray:
     """One tensor, float32, in its shape."""
     if isinstance(code, DenseCode):
         return quantizer.dequantize(code.symbols, code.step)
@@ -125,7 +133,7 @@ def decode_tensor(code: Code, tensor: TensorShape, network: CodedNetwork) -> np.
     length = blocks.vector_length(tensor.shape, tensor.width)
     vectors = np.empty((len(code.support), length), np.float32)
     for index, (support, symbols) in enumerate(zip(code.support, code.symbols, strict=True)):
-        vectors[index] = _combine(support, symbols, length, network.seed) * (code.step * ATOM_SCALE)
+        vectors[index] = _combine(support, symbols, length, seed) * (code.step * ATOM_SCALE)
     return np.ascontiguousarray(blocks.from_vectors(vectors, tensor.shape))
 
 
@@ -141,14 +149,19 @@ def _combine(support: np.ndarray, symbols: np.ndarray, length: int, seed: int) -
     return total
 
 
+def _encode_dense(values: Tensor, plan: DensePlan) -> DenseCode:
+    return DenseCode(quantizer.quantize(values.numpy(), plan.step), plan.step)
+
+
 def _encode_sinr(
-    weights: Mapping[str, Tensor], spec: InrSpec, plans: Mapping[str, Plan], seed: int
+    weights: Mapping[str, Tensor], shapes: list[TensorShape], plans: Mapping[str, Plan], seed: int
 ) -> dict[str, SinrCode]:
     groups: dict[tuple[int, int, int], list[TensorShape]] = {}
-    for tensor in tensor_shapes(spec):
+    for tensor in shapes:
         plan = plans[tensor.name]
         if isinstance(plan, SinrPlan):
-            assert len(tensor.shape) == 2, "biases are not sparse-coded (paper, section 3.2)"
+            assert tensor.role not in DENSE_ROLES, "biases are not sparse-coded (paper, section 3.2)"
+            assert len(tensor.shape) == 2
             length = blocks.vector_length(tensor.shape, tensor.width)
             groups.setdefault((length, plan.num_atoms, plan.sparsity), []).append(tensor)
     codes: dict[str, SinrCode] = {}

@@ -34,7 +34,7 @@ PROBE = torch.linspace(-1, 1, 400).reshape(-1, 2)
 def test_steps_follow_the_formula(activation: str) -> None:
     spec = default_spec(2, 3, 12, 2, activation)
     weights = build(spec).weights()
-    gains = measure_gains(weights, spec, PROBE)
+    gains = measure_gains(weights, spec, lambda moved: evaluate(spec, moved, PROBE))
     assert list(gains.by_name) == [t.name for t in tensor_shapes(spec)]
     assert all(gain > 0 for gain in gains.by_name.values())
     error = 1e-6
@@ -53,7 +53,7 @@ def test_the_error_of_the_output_is_the_one_asked_for(activation: str) -> None:
     spec = default_spec(2, 3, 24, 2, activation)
     weights = build(spec, seed=1).weights()
     exact = evaluate(spec, weights, PROBE)
-    gains = measure_gains(weights, spec, PROBE)
+    gains = measure_gains(weights, spec, lambda moved: evaluate(spec, moved, PROBE))
     for error in (1e-8, 1e-6, 1e-5):
         decoded = decode_tensors(encode_tensors(weights, spec, dense_plans(gains, weights, spec, error)))
         got = float((evaluate(spec, decoded, PROBE) - exact).square().mean())
@@ -94,7 +94,7 @@ def test_search_error_without_an_edge() -> None:
 def test_a_target_of_bytes_is_met_closely() -> None:
     spec = default_spec(2, 3, 16, 2)
     weights = build(spec, seed=3).weights()
-    gains = measure_gains(weights, spec, PROBE)
+    gains = measure_gains(weights, spec, lambda moved: evaluate(spec, moved, PROBE))
 
     def size(error: float) -> int:
         return len(compress(weights, spec, IMAGE, dense_plans(gains, weights, spec, error)))
@@ -113,7 +113,7 @@ def test_better_codes_only_take_what_costs_less() -> None:
     support = np.sort(np.stack([rng.choice(1024, 4, replace=False) for _ in range(64)]), axis=1)
     code = SinrCode(support, rng.integers(-40, 40, (64, 4)).astype(np.int32), 2.0**-8, 1024)
     tensor = tensor_shapes(spec)[2]
-    sparse = decode_tensor(code, tensor, CodedNetwork(spec, {}, 0))
+    sparse = decode_tensor(code, tensor, 0)
     plans = {t.name: DensePlan(2.0**-8) for t in tensor_shapes(spec)}
     assert allocate.better_codes(weights, spec, plans) == plans  # random weights are not sparse
     chosen = allocate.better_codes(weights | {tensor.name: torch.from_numpy(sparse)}, spec, plans)
@@ -125,7 +125,7 @@ def test_matrices_longer_than_the_limit_have_no_sparse_candidates() -> None:
     spec = InrSpec(16, 3, 40, 0, frequencies=10)
     first = tensor_shapes(spec)[0]
     assert first.size > 8192
-    assert allocate._sinr_candidates(first, spec, 0.01) == []
+    assert allocate._sinr_candidates(first, 0.01) == []
 
 
 @pytest.mark.parametrize("step", [2.0**-4, 2.0**-7, 2.0**-10])

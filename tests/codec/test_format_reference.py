@@ -13,8 +13,9 @@ import torch
 
 from sinr3d.codec.pipeline import compress, decompress
 from sinr3d.codec.tensors import DensePlan, Plan, SinrPlan
+from sinr3d.field import Field
 from sinr3d.inr.mlp import build, evaluate
-from sinr3d.inr.spec import default_spec, tensor_shapes
+from sinr3d.inr.spec import InrSpec, default_spec, tensor_shapes
 from sinr3d.modalities import image
 
 # --- The reader, by section of FORMAT.md -------------------------------------------------------------------
@@ -358,6 +359,7 @@ def check(data: bytes) -> None:
     for name in ("width", "height", "channels", "bits", "scale", "extent", "iso", "center", "units"):
         assert domain.get(name) == getattr(contents.domain, name, None), name
     coords = np.linspace(-1, 1, 6 * net["d"]).reshape(6, -1)
+    assert isinstance(contents.spec, InrSpec)
     ours = evaluate(contents.spec, contents.weights, torch.from_numpy(coords).float()).numpy()
     scale = np.abs(ours).max() + 1
     # The phase is float32 on our side: its error grows with omega times the size of the weights.
@@ -398,8 +400,7 @@ def test_pixels_of_an_image() -> None:
     values = run_network(net, weights, np.stack([x.ravel(), y.ravel()], axis=1))
     peak = 2 ** domain["bits"] - 1
     pixels = np.clip(np.rint((values + 1) * peak / 2), 0, peak).reshape(4, 5, 3)
-    contents = decompress(data)
-    ours = image.decode(lambda coords: evaluate(contents.spec, contents.weights, coords), tiny_files.IMAGE)
+    ours = image.decode(Field(decompress(data)).evaluate, tiny_files.IMAGE)
     assert np.abs(ours - pixels).max() <= 1
     assert np.mean(ours == pixels) > 0.9
 

@@ -74,20 +74,20 @@ def _splice(rng: random.Random, pool: list[bytes]) -> bytes:
 
 
 def _edit_payloads(rng: random.Random, pool: list[bytes]) -> bytes:
-    payloads = {tag: part.payload for tag, part in unpack_container(rng.choice(pool)).items()}
+    file = unpack_container(rng.choice(pool))
+    payloads = file.payloads
     for tag in rng.sample(list(payloads), rng.choice((1, 1, 1, 2))):
         payloads[tag] = _edited(rng, payloads[tag])
-    return pack_container(payloads)
+    return pack_container(payloads, file.features)
 
 
 def _swap_payloads(rng: random.Random, pool: list[bytes]) -> bytes:
-    one, two = (
-        {tag: part.payload for tag, part in unpack_container(rng.choice(pool)).items()} for _ in range(2)
-    )
+    files = [unpack_container(rng.choice(pool)) for _ in range(2)]
+    one, two = (file.payloads for file in files)
     kept = {tag: payload for tag, payload in (one | two).items() if rng.random() < 0.97}
     for tag in kept:
         kept[tag] = rng.choice((one, two)).get(tag, kept[tag])
-    return pack_container(kept)
+    return pack_container(kept, rng.choice(files).features)
 
 
 def _edited(rng: random.Random, data: bytes) -> bytes:

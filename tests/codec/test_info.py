@@ -41,7 +41,7 @@ def test_the_facts_of_a_shape() -> None:
 
 @pytest.mark.parametrize("tag", [1, 2, 3, 4])
 def test_a_missing_section_is_named(tag: int) -> None:
-    payloads = {t: part.payload for t, part in unpack_container(FILES[0].data()).items() if t != tag}
+    payloads = {t: p for t, p in unpack_container(FILES[0].data()).payloads.items() if t != tag}
     with pytest.raises(CorruptFileError, match="the file has no section"):
         describe(pack_container(payloads))
 

@@ -132,9 +132,9 @@ def test_exact_bytes_of_larger_files(file: TinyFile) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=by_name)
 def test_stored_files_are_still_read(file: TinyFile) -> None:
-    network, domain, record = unpack_file(bytes.fromhex(EXACT[file.name]))
+    network, domain, record, grid = unpack_file(bytes.fromhex(EXACT[file.name]))
     assert_same(network, file.network())
-    assert (domain, record) == (file.domain, file.record)
+    assert (domain, record, grid) == (file.domain, file.record, None)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from sinr3d.codec import tensors
 from sinr3d.codec.tensors import (
-    CodedNetwork,
     DenseCode,
     DensePlan,
     Plan,
@@ -37,8 +36,7 @@ def test_a_sparse_code_is_the_sum_of_its_atoms(width: int, shape: tuple[int, int
     symbols = rng.integers(-(2**24) + 1, 2**24, (vectors, 7)).astype(np.int32)
     step = 201 * 2.0**-20
     tensor = TensorShape("hidden.0.weight", shape, "hidden", width)
-    network = CodedNetwork(InrSpec(2, 3, width, 1), {}, 77)
-    got = decode_tensor(SinrCode(support, symbols, step, 900), tensor, network)
+    got = decode_tensor(SinrCode(support, symbols, step, 900), tensor, 77)
     wanted = np.empty((vectors, length), np.float32)
     for row in range(vectors):
         integers = symbols[row].astype(np.int64) @ atoms(length, support[row], 77).astype(np.int64)
@@ -89,7 +87,7 @@ def test_a_sparse_matrix_is_found_again() -> None:
     code = SinrCode(support, symbols, 2.0**-12, 300)
     weights = build(spec).weights()
     tensor = tensor_shapes(spec)[2]
-    weights[tensor.name] = torch.from_numpy(decode_tensor(code, tensor, CodedNetwork(spec, {}, 5)))
+    weights[tensor.name] = torch.from_numpy(decode_tensor(code, tensor, 5))
     plans = dense(spec) | {tensor.name: SinrPlan(300, 3, step=2.0**-12)}
     got = encode_tensors(weights, spec, plans, seed=5).codes[tensor.name]
     assert isinstance(got, SinrCode)
