@@ -1,0 +1,1 @@
+"""The nerfstudio plugin: the only part of sinr3d that knows nerfstudio."""
