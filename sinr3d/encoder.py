@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -10,27 +10,23 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import torch
 import trimesh
-from torch import Tensor
 
-import sinr3d
-from sinr3d.codec import allocate, paper, quantizer
-from sinr3d.codec.header import Domain, Record
-from sinr3d.codec.pipeline import pack_file
-from sinr3d.codec.tensors import CodedNetwork, Plan, decode_tensors, encode_tensors
+from sinr3d import coding
+from sinr3d.codec.header import Domain
+from sinr3d.coding import Encoded
 from sinr3d.config import EFFORT_STEPS, EncodeOptions
-from sinr3d.errors import MissingFileError, TargetError, UsageError
+from sinr3d.errors import MissingFileError, UsageError
 from sinr3d.fit.loop import FitOptions, FitProgress, FitResult, fit
 from sinr3d.fit.optim import OptimizerOptions
 from sinr3d.fit.signal import Signal
 from sinr3d.inr.mlp import Weights, evaluate
-from sinr3d.inr.spec import InrSpec, default_spec, tensor_shapes
+from sinr3d.inr.spec import InrSpec, default_spec
 
 MUON_RATES = {"image": 5e-3, "occupancy": 2e-3}
 """Peak learning rate of the hidden matrices by kind; measured on KODAK and on Lucy."""
 _TARGET_MARGIN_DB = 0.15
 _MAX_WIDENINGS = 3
 _BITS_A_WEIGHT = 8.0
-_COARSER = (1.5, 1.2, 1.08, 1.03, 1.015)
 _log = logging.getLogger("sinr3d")
 
 
@@ -49,33 +45,6 @@ class FittedSignal:
 
     spec: InrSpec
     result: FitResult
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A finished file and how it came about.
-
-    Attributes:
-        data: the bytes of the .sinr file.
-        metric: "psnr" or "iou".
-        score: of the decoded weights.
-        float_score: of the network before coding.
-        spec: the network.
-        steps: optimizer steps of the fit.
-        seconds: wall time of the fit.
-        interrupted: the fit was ended by Ctrl-C.
-        plans: how each tensor was coded.
-    """
-
-    data: bytes
-    metric: str
-    score: float
-    float_score: float
-    spec: InrSpec
-    steps: int
-    seconds: float
-    interrupted: bool
-    plans: dict[str, Plan]
 
 
 def encode(
@@ -240,90 +209,28 @@ def pick_device(name: str) -> str:
 
 def code_network(fitted: FittedSignal, signal: DomainSignal, options: EncodeOptions) -> Encoded:
     """Codes a fitted network by the profile of the options."""
-    spec, weights = fitted.spec, fitted.result.weights
-    if options.profile == "paper":
-        plans, coder = paper.paper_plans(weights, spec), "brotli"
-    else:
-        plans, coder = _allocate(fitted, signal, options), "range"
-    network = encode_tensors(weights, spec, plans, options.seed)
-    score = _score(network, spec, signal)
-    data = pack_file(network, signal.domain, coder, _record(fitted, options, score))
-    _check_target(data, score, fitted, signal, options)
-    return Encoded(
-        data,
-        signal.metric,
-        score,
-        fitted.result.score,
-        spec,
-        fitted.result.steps,
-        fitted.result.seconds,
-        fitted.result.interrupted,
-        plans,
-    )
-
-
-def _allocate(fitted: FittedSignal, signal: DomainSignal, options: EncodeOptions) -> dict[str, Plan]:
-    """Plans of the rd profile: steps by sensitivity at the error that the target leaves, then better ones."""
-    spec, weights = fitted.spec, fitted.result.weights
+    spec, result = fitted.spec, fitted.result
     probe = signal.probe()
-    gains = allocate.measure_gains(weights, spec, lambda moved: evaluate(spec, moved, probe))
-    floor = _score_target(signal, options)
-    if floor is None:
-        floor = allowed_score(signal, fitted.result.score)
 
-    def holds(plans: Mapping[str, Plan]) -> bool:
-        network = encode_tensors(weights, spec, plans, options.seed)
-        if options.target_size is None:
-            return _score(network, spec, signal) >= floor
-        record = _record(fitted, options, 0.0)
-        return len(pack_file(network, signal.domain, "range", record)) <= options.target_size
-
-    def plans_for(error: float) -> dict[str, Plan]:
-        return allocate.dense_plans(gains, weights, spec, error)
-
-    if options.target_size is None:  # the largest error that keeps the score
-        found = allocate.search_error(lambda error: holds(plans_for(error)), start=1e-4)
-        error = found or 1e-9
-    else:  # the smallest error that keeps the size
-        found = allocate.search_error(lambda inverse: holds(plans_for(1 / inverse)), start=1e4)
-        error = 1 / (found or 1e-9)
-    dense = plans_for(error)
-    if found is None:
-        return dense  # for the message of the target's check
-    better = allocate.better_codes(weights, spec, dense, options.seed)
-    plans = better if better == dense or holds(better) else dense
-    return _spend_rest(plans, spec, holds) if _score_target(signal, options) is not None else plans
-
-
-def _spend_rest(
-    plans: dict[str, Plan], spec: InrSpec, holds: Callable[[Mapping[str, Plan]], bool]
-) -> dict[str, Plan]:
-    """Coarser steps a tensor at a time while the target holds: what the search of one number left over."""
-    for factor in _COARSER:
-        for tensor in sorted(tensor_shapes(spec), key=lambda tensor: -tensor.size):
-            plan = plans[tensor.name]
-            assert plan.step is not None  # the allocation sets every step
-            trial = {**plans, tensor.name: replace(plan, step=quantizer.round_step(plan.step * factor))}
-            if holds(trial):
-                plans = trial
-    return plans
-
-
-def _record(fitted: FittedSignal, options: EncodeOptions, score: float) -> Record:
-    major, minor, patch = (int(part) for part in sinr3d.__version__.split("."))
-    return Record(
-        options.profile, options.effort, options.seed, fitted.result.steps, score, (major, minor, patch)
-    )
-
-
-def _score(network: CodedNetwork, spec: InrSpec, signal: Signal) -> float:
-    weights: Weights = decode_tensors(network)
-
-    def decoded(coords: Tensor) -> Tensor:
+    def score(weights: Weights) -> float:
         with torch.no_grad():
-            return evaluate(spec, weights, coords)
+            return signal.score(lambda coords: evaluate(spec, weights, coords))
 
-    return signal.score(decoded)
+    trained = coding.Trained(
+        spec=spec,
+        weights=result.weights,
+        domain=signal.domain,
+        metric=signal.metric,
+        score=result.score,
+        floor=allowed_score(signal, result.score),
+        outputs=lambda weights: evaluate(spec, weights, probe),
+        judge=score,
+        steps=result.steps,
+        seconds=result.seconds,
+        interrupted=result.interrupted,
+    )
+    _score_target(signal, options)  # refuses a target of another metric
+    return coding.code(trained, options)
 
 
 def _score_target(signal: Signal, options: EncodeOptions) -> float | None:
@@ -344,15 +251,3 @@ def allowed_score(signal: Signal, score: float) -> float:
 def _decibels(signal: Signal, score: float) -> float:
     """A score on a scale where 6 is about half the error: PSNR itself, or -20 log10(1 - IoU)."""
     return score if signal.metric == "psnr" else -20 * math.log10(max(1 - score, 1e-6))
-
-
-def _check_target(
-    data: bytes, score: float, fitted: FittedSignal, signal: Signal, options: EncodeOptions
-) -> None:
-    remedy = "raise --effort or --width, or lower the target"
-    target = _score_target(signal, options)
-    # An interrupted run keeps what it has; its caller is told so.
-    if target is not None and score < target and not fitted.result.interrupted:
-        raise TargetError(f"{signal.metric} {target:g} asked for, {score:.4f} reached; {remedy}")
-    if options.target_size is not None and len(data) > options.target_size:
-        raise TargetError(f"{options.target_size} bytes asked for, {len(data)} reached; lower --width")

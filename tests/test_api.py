@@ -25,6 +25,7 @@ from sinr3d.errors import (
     UsageError,
 )
 from sinr3d.fit.loop import FitProgress
+from sinr3d.inr.spec import InrSpec
 
 SMALL: dict[str, Any] = {"steps": 60, "width": 16, "hidden_layers": 1}
 
@@ -330,6 +331,7 @@ def test_a_target_that_needs_more_widens_the_network(picture: np.ndarray):
     options = EncodeOptions(target_psnr=22.0, quality=0, steps=100, hidden_layers=1)
     result = encode_signal(make_signal(picture), options)
     assert result.score >= 22.0
+    assert isinstance(result.spec, InrSpec)
     assert result.spec.width > 16
 
 
