@@ -1,0 +1,121 @@
+"""The three methods: `sinr-nerf`, `sinr-nerf-real` and `sinr-nerf-tiny`."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from nerfstudio.configs.base_config import ViewerConfig
+from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig
+from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
+from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
+from nerfstudio.engine.optimizers import AdamOptimizerConfig
+from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
+from nerfstudio.plugins.types import MethodSpecification
+
+from sinr3d.nerf.model import SinrModelConfig
+from sinr3d.nerf.optimizers import CosineSchedulerConfig, MuonOptimizerConfig
+from sinr3d.nerf.pipeline import SinrPipelineConfig
+
+# Checkpoints of runs whose schedule left numpy numbers in the optimizer state (nerfstudio's own) load too.
+_NUMPY_SCALAR: Any = np.float64(0).__reduce__()[0]  # its module has another name in numpy 1 and 2
+torch.serialization.add_safe_globals([_NUMPY_SCALAR, np.dtype, type(np.dtype("f8"))])
+
+
+def _optimizers(muon: float, adam: float) -> dict[str, Any]:
+    return {
+        "matrices": {"optimizer": MuonOptimizerConfig(lr=muon), "scheduler": CosineSchedulerConfig()},
+        "others": {
+            "optimizer": AdamOptimizerConfig(lr=adam, eps=1e-15),
+            "scheduler": CosineSchedulerConfig(),
+        },
+    }
+
+
+def _bounded(samples_a_batch: int, samples: int, model: SinrModelConfig) -> SinrPipelineConfig:
+    return SinrPipelineConfig(
+        target_num_samples=samples_a_batch,
+        max_num_samples_per_ray=samples,
+        # Images keep their opacity: the model trains in front of random colors.
+        datamanager=VanillaDataManagerConfig(dataparser=BlenderDataParserConfig(alpha_color=None)),
+        model=model,
+    )
+
+
+sinr_nerf = MethodSpecification(
+    config=TrainerConfig(
+        method_name="sinr-nerf",
+        steps_per_eval_batch=1000,
+        steps_per_eval_image=5000,
+        steps_per_eval_all_images=1_000_000,
+        steps_per_save=5000,
+        max_num_iterations=30_000,
+        mixed_precision=True,
+        pipeline=_bounded(1 << 18, 384, SinrModelConfig(samples=384, grid_resolution=128, width=256)),
+        optimizers=_optimizers(3e-3, 2e-3),
+        viewer=ViewerConfig(num_rays_per_chunk=1 << 13),
+        vis="viewer",
+    ),
+    description="Coordinate networks of an object or a bounded scene, exported to one small scene.sinr.",
+)
+
+sinr_nerf_tiny = MethodSpecification(
+    config=TrainerConfig(
+        method_name="sinr-nerf-tiny",
+        steps_per_eval_batch=1000,
+        steps_per_eval_image=1000,
+        steps_per_eval_all_images=1_000_000,
+        steps_per_save=1000,
+        max_num_iterations=3000,
+        mixed_precision=False,
+        pipeline=_bounded(
+            1 << 15,
+            128,
+            SinrModelConfig(
+                samples=128,
+                grid_resolution=48,
+                width=64,
+                frequencies=8,
+                direction_levels=3,
+            ),
+        ),
+        optimizers=_optimizers(5e-3, 3e-3),
+        viewer=ViewerConfig(num_rays_per_chunk=1 << 13, quit_on_train_completion=True),
+        vis="viewer",
+    ),
+    description="The same, small enough to fit on a CPU in minutes.",
+)
+
+sinr_nerf_real = MethodSpecification(
+    config=TrainerConfig(
+        method_name="sinr-nerf-real",
+        steps_per_eval_batch=1000,
+        steps_per_eval_image=5000,
+        steps_per_eval_all_images=1_000_000,
+        steps_per_save=5000,
+        max_num_iterations=30_000,
+        mixed_precision=True,
+        pipeline=VanillaPipelineConfig(
+            datamanager=VanillaDataManagerConfig(
+                dataparser=NerfstudioDataParserConfig(),
+                train_num_rays_per_batch=4096,
+                eval_num_rays_per_batch=4096,
+            ),
+            model=SinrModelConfig(
+                width=256,
+                frequencies=12,
+                contraction="linf",
+                proposal_samples=(128, 64),
+                samples=48,
+                grid_resolution=0,
+                background_color="last_sample",
+                distortion_loss_mult=2e-3,
+                eval_num_rays_per_chunk=1 << 13,
+            ),
+        ),
+        optimizers=_optimizers(2e-3, 2e-3),
+        viewer=ViewerConfig(num_rays_per_chunk=1 << 13),
+        vis="viewer",
+    ),
+    description="The same for unbounded captures: all space contracted, samples placed by proposal networks.",
+)
