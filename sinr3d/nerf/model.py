@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+import tyro
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.model_components import renderers
@@ -92,7 +93,11 @@ class SinrModelConfig(ModelConfig):
     sinr_profile: Literal["rd", "paper"] = "rd"
     """How scene.sinr is coded when training ends."""
     sinr_quality: float = 50.0
-    """Of scene.sinr, 0 to 100."""
+    """Of scene.sinr, 0 to 100: 0.15 dB of PSNR may be lost at 50, half as much for each 12.5 above."""
+    scene_spec: Annotated[SceneSpec | None, tyro.conf.Suppress] = None
+    """The networks of a restored scene, instead of all the sizes above."""
+    scene_domain: Annotated[SceneDomain | None, tyro.conf.Suppress] = None
+    """The domain of a restored scene."""
 
 
 class SinrModel(Model):
@@ -103,8 +108,8 @@ class SinrModel(Model):
     def populate_modules(self) -> None:
         """Builds the networks of the configuration."""
         super().populate_modules()
-        self.domain = make_domain(self.config, self.scene_box.aabb)
-        self.spec = make_spec(self.config)
+        self.domain = self.config.scene_domain or make_domain(self.config, self.scene_box.aabb)
+        self.spec = self.config.scene_spec or make_spec(self.config)
         self.networks = nn.ModuleDict(
             {_key(role): build(spec, seed) for seed, (role, spec) in enumerate(self.spec.networks)}
         )
@@ -155,7 +160,7 @@ class SinrModel(Model):
         if torch.isinf(density).any():  # set as a whole
             return OccupancyGrid(torch.isinf(density))
         diagonal = float((self.field.box[1] - self.field.box[0]).max())
-        threshold = _OPAQUE_SAMPLE * self.config.samples / diagonal
+        threshold = _OPAQUE_SAMPLE * self.domain.samples[-1] / diagonal
         return OccupancyGrid(grow(density > min(threshold, float(density.mean()))))
 
     @torch.no_grad()
@@ -196,10 +201,10 @@ class SinrModel(Model):
         return callbacks
 
     def _export(self, pipeline: Any, trainer: Any, step: int) -> None:
-        from sinr3d.nerf.transfer import export_after_training
+        from sinr3d.nerf.export import export_after_training
 
-        del step
-        export_after_training(pipeline, Path(trainer.base_dir))
+        self.eval()
+        export_after_training(pipeline, Path(trainer.base_dir), step + 1)
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
         """Renders rays; `rgb` is in front of the background, except while training on random ones."""

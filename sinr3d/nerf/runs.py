@@ -1,0 +1,164 @@
+"""A run of ns-train, opened: its configuration, its pipeline with the trained weights, its views.
+
+nerfstudio's own loader exits the process, looks for data and checkpoints relative to the current folder, and
+takes a wrong checkpoint for a right one. This one does not.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from nerfstudio.engine.trainer import TrainerConfig
+
+from sinr3d.errors import (
+    MalformedInputError,
+    MissingFileError,
+    UnsupportedFeatureError,
+    UnsupportedVersionError,
+)
+from sinr3d.nerf.model import SinrModelConfig
+
+CHECKPOINTS = "nerfstudio_models"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run.
+
+    Attributes:
+        folder: where its config.yml is.
+        config: as it was trained with.
+        pipeline: with the trained model, in evaluation mode.
+        step: optimizer steps that the checkpoint has behind it.
+    """
+
+    folder: Path
+    config: TrainerConfig
+    pipeline: Any
+    step: int
+
+
+def load_run(path: str | Path, data: str | Path | None = None, device: str = "cpu") -> Run:
+    """Opens a run of one of our methods or of nerfacto.
+
+    A config.yml holds Python objects: open those of people you trust, as with every nerfstudio command.
+
+    Args:
+        path: the run's folder, or its config.yml.
+        data: the data set, if it is no longer where it was.
+        device: where the model goes.
+
+    Raises:
+        MissingFileError: no configuration, no checkpoint, no data.
+        MalformedInputError: the configuration or the checkpoint cannot be read, or do not fit each other.
+        UnsupportedFeatureError: a method that cannot be exported.
+    """
+    folder = Path(path)
+    folder = folder.parent if folder.name == "config.yml" else folder
+    config = _load_config(folder / "config.yml")
+    if not (isinstance(config.pipeline.model, SinrModelConfig) or is_nerfacto(config.pipeline.model)):
+        raise UnsupportedFeatureError(
+            f"{folder}: a run of {config.method_name}; what can be exported are the methods of sinr3d"
+            " (ns-train sinr-nerf, sinr-nerf-real, sinr-nerf-tiny) and nerfacto"
+        )
+    step, state = _load_checkpoint(folder)
+    _find_data(config, folder, data)
+    _quiet_lpips(config)
+    pipeline = _set_up(config, device)
+    _load_weights(pipeline, state, folder)
+    pipeline.eval()
+    return Run(folder, config, pipeline, step + 1)
+
+
+def is_nerfacto(config: Any) -> bool:
+    """Whether a model's configuration is that of nerfacto itself."""
+    from nerfstudio.models.nerfacto import NerfactoModelConfig
+
+    return type(config) is NerfactoModelConfig
+
+
+def _load_config(path: Path) -> TrainerConfig:
+    if not path.is_file():
+        raise MissingFileError(
+            f"{path}: no such file; give the folder of a run of ns-train, with its config.yml"
+        )
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.Loader)
+    except (yaml.YAMLError, ImportError, AttributeError, UnicodeDecodeError, TypeError) as error:
+        raise UnsupportedVersionError(
+            f"{path}: cannot be read; was it written by another version of nerfstudio or sinr3d? ({error})"
+        ) from error
+    if not isinstance(config, TrainerConfig):
+        raise MalformedInputError(f"{path}: not the config.yml of a run of ns-train")
+    return config
+
+
+def _load_checkpoint(folder: Path) -> tuple[int, dict[str, Any]]:
+    """The step and the pipeline's state of the latest checkpoint."""
+    found = sorted((folder / CHECKPOINTS).glob("step-*.ckpt"))
+    if not found:
+        raise MissingFileError(
+            f"{folder}: no checkpoint in {CHECKPOINTS}/; ns-train writes one every --steps-per-save steps"
+        )
+    try:
+        loaded = torch.load(found[-1], map_location="cpu", weights_only=True)
+        return int(loaded["step"]), dict(loaded["pipeline"])
+    except Exception as error:  # pickle's errors are of every class
+        raise MalformedInputError(f"{found[-1]}: not a checkpoint that can be read: {error}") from error
+
+
+def _find_data(config: TrainerConfig, folder: Path, data: str | Path | None) -> None:
+    """Points the configuration to the data; a relative path may have started at any folder above the run."""
+    manager: Any = config.pipeline.datamanager
+    parser: Any = manager.dataparser
+    asked = Path(data) if data is not None else Path(manager.data or parser.data)
+    places = [asked, *(parent / asked for parent in folder.resolve().parents)]
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        raise MissingFileError(
+            f"{folder}: its data set {asked} is not there; give it with --data. The search for the step sizes"
+            " compares with the training images"
+        )
+    manager.data = parser.data = found.resolve()
+
+
+def _quiet_lpips(config: TrainerConfig) -> None:
+    """Keeps nerfacto from fetching AlexNet: its model makes an LPIPS that rendering never uses."""
+    if not is_nerfacto(config.pipeline.model):
+        return
+    import nerfstudio.models.nerfacto as module
+
+    setattr(module, "LearnedPerceptualImagePatchSimilarity", lambda **_: None)  # noqa: B010 (a module's name)
+
+
+def _set_up(config: TrainerConfig, device: str) -> Any:
+    try:
+        return config.pipeline.setup(device=device, test_mode="test")
+    except (FileNotFoundError, AssertionError) as error:
+        parser: Any = config.pipeline.datamanager.dataparser  # type: ignore[attr-defined]
+        raise MissingFileError(f"{parser.data}: the data set cannot be read: {error}") from error
+
+
+def _load_weights(pipeline: Any, state: dict[str, Any], folder: Path) -> None:
+    """Loads the model's tensors, all of them and no others."""
+    prefix = "_model."
+    own = {
+        key.removeprefix(prefix).removeprefix("module."): value
+        for key, value in state.items()
+        if key.startswith(prefix)
+    }
+    wanted = set(pipeline.model.state_dict())
+    ignored = {key for key in own if key.startswith("lpips.")}
+    missing, extra = sorted(wanted - set(own)), sorted(set(own) - wanted - ignored)
+    if missing or extra:
+        raise MalformedInputError(
+            f"{os.fspath(folder)}: the checkpoint does not fit config.yml:"
+            f" missing {missing[:3] or 'none'}, unknown {extra[:3] or 'none'}"
+        )
+    try:
+        pipeline.model.load_state_dict({key: own[key] for key in wanted}, strict=True)
+    except RuntimeError as error:
+        raise MalformedInputError(f"{folder}: the checkpoint does not fit config.yml: {error}") from error
