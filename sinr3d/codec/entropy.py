@@ -9,7 +9,7 @@ syntax of a symbol is written once, and encoder and decoder cannot drift apart. 
 """
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import brotli
 import constriction
@@ -97,16 +97,25 @@ class BitEncoder:
         encoder = RangeEncoder()
         bits = np.asarray(self._bits, np.int32)
         encoder.encode(bits, Bernoulli(perfect=False), np.asarray(self._ones, np.float64) / 65536)
-        return encoder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+        return range_bytes(encoder)
+
+
+def range_bytes(encoder: Any) -> bytes:
+    """What a range encoder wrote: whole 32-bit words, little-endian, zero bytes at the end left out."""
+    return encoder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+
+
+def range_decoder(data: bytes) -> Any:
+    """A decoder of such bytes; past their end it reads zeros."""
+    data = data.rstrip(b"\0")
+    return RangeDecoder(np.frombuffer(data + b"\0" * (-len(data) % 4), "<u4").astype(np.uint32))
 
 
 class BitDecoder:
     """Reads what a BitEncoder wrote; past the end of the data it reads zeros."""
 
     def __init__(self, data: bytes) -> None:
-        data = data.rstrip(b"\0")
-        words = np.frombuffer(data + b"\0" * (-len(data) % 4), "<u4").astype(np.uint32)
-        self._decoder = RangeDecoder(words)
+        self._decoder = range_decoder(data)
         self._decode = self._decoder.decode
         self._models = _Models()
         self._half = Bernoulli(0.5, perfect=False)

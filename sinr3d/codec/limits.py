@@ -14,16 +14,24 @@ FREE_VALUES = 1 << 16
 """Symbols that any file may claim, whatever its length."""
 
 
-def check_limit(what: str, value: int, smallest: int, largest: int) -> None:
-    """Raises LimitError unless smallest <= value <= largest."""
-    if not smallest <= value <= largest:
-        raise LimitError(f"{what} is {value}; the format allows {smallest} to {largest}")
-
-
+TABLE_VALUES_PER_BYTE = 256
+"""Symbols that a byte of the section TABLES may stand for; they are decoded many at once."""
+MAX_TABLE_VALUES = 1 << 27
+"""Values of all tables of a scene."""
 FREE_ATOM_VALUES = 1 << 22
 """Dictionary values that any file may make a decoder regenerate."""
 ATOM_VALUES_PER_BYTE = 1 << 12
 """Dictionary values that a byte of code may make a decoder regenerate."""
+FREE_COUNTS = 1 << 12
+"""Counts of models that any section TABLES may hold, whatever its length."""
+COUNTS_PER_BYTE = 8
+"""Counts of models that a byte of the section TABLES may stand for."""
+
+
+def check_limit(what: str, value: int, smallest: int, largest: int) -> None:
+    """Raises LimitError unless smallest <= value <= largest."""
+    if not smallest <= value <= largest:
+        raise LimitError(f"{what} is {value}; the format allows {smallest} to {largest}")
 
 
 def max_values(num_bytes: int) -> int:
@@ -36,10 +44,29 @@ def max_atom_values(num_bytes: int) -> int:
     return FREE_ATOM_VALUES + ATOM_VALUES_PER_BYTE * num_bytes
 
 
+def max_counts(num_bytes: int) -> int:
+    """How many counts of models a section TABLES of `num_bytes` bytes may hold."""
+    return FREE_COUNTS + COUNTS_PER_BYTE * num_bytes
+
+
 def least_bytes(num_values: int, num_atom_values: int) -> int:
     """The bytes of code that a file needs to be allowed so many symbols, indices and dictionary values."""
     return max(
         -((FREE_VALUES - num_values) // VALUES_PER_BYTE),
         -((FREE_ATOM_VALUES - num_atom_values) // ATOM_VALUES_PER_BYTE),
+        0,
+    )
+
+
+def max_table_values(num_bytes: int) -> int:
+    """How many symbols a section TABLES of `num_bytes` bytes may stand for."""
+    return min(FREE_VALUES + TABLE_VALUES_PER_BYTE * num_bytes, MAX_TABLE_VALUES)
+
+
+def least_table_bytes(num_values: int, num_counts: int) -> int:
+    """The bytes that a section TABLES needs to be allowed so many symbols and counts of models."""
+    return max(
+        -((FREE_VALUES - num_values) // TABLE_VALUES_PER_BYTE),
+        -((FREE_COUNTS - num_counts) // COUNTS_PER_BYTE),
         0,
     )

@@ -1,9 +1,9 @@
-"""Integer codes of all tensors <-> the sections TENSORS, VALUES and SUPPORTS."""
+"""Integer codes of all tensors <-> the sections TENSORS, VALUES, SUPPORTS and TABLES."""
 
 import numpy as np
 
-from sinr3d.codec import entropy, quantizer
-from sinr3d.codec.container import SUPPORTS, TENSORS, VALUES
+from sinr3d.codec import entropy, quantizer, tables
+from sinr3d.codec.container import SUPPORTS, TABLES, TENSORS, VALUES
 from sinr3d.codec.fields import Reader, pack_varint
 from sinr3d.codec.limits import (
     MAX_ATOMS,
@@ -12,6 +12,7 @@ from sinr3d.codec.limits import (
     check_limit,
     least_bytes,
     max_atom_values,
+    max_table_values,
     max_values,
 )
 from sinr3d.codec.tensors import DENSE_ROLES, Code, CodedNetwork, DenseCode, SinrCode
@@ -25,29 +26,34 @@ CODERS = {"brotli": 0, "range": 1}
 def pack_codes(network: CodedNetwork, coder: str) -> dict[int, bytes]:
     """Codes all tensors with one coder, "brotli" or "range"; payloads by section tag.
 
-    TENSORS says how each tensor is coded, VALUES holds all symbols, SUPPORTS all atom indices.
+    TENSORS says how each tensor is coded, VALUES holds all symbols but those of tables, SUPPORTS all atom
+    indices, TABLES the symbols of the feature grids' tables, whatever the coder.
 
     Raises:
         LimitError: a reader would refuse the sizes.
     """
     _check_codes(network)
     codes = list(network.codes.values())
+    plain, grids = _split(network.codes, network.spec)
     sparse = [code for code in codes if isinstance(code, SinrCode)]
     head = bytes([CODERS[coder]]) + (pack_varint(network.seed) if sparse else b"")
     methods = np.packbits([isinstance(code, SinrCode) for code in codes], bitorder="little").tobytes()
     payloads = {TENSORS: head + methods + b"".join(_pack_code(code) for code in codes)}
+    if grids:
+        payloads[TABLES] = tables.pack_tables([code.symbols for code in grids.values()])
     if coder == "range":
-        payloads[VALUES] = _range_values(codes)
+        payloads[VALUES] = _range_values(list(plain.values()))
         if sparse:
             payloads[SUPPORTS] = _range_supports(sparse)
         # A network of zeros costs next to nothing; zero bytes behind the code buy it the right to its size.
-        short = least_bytes(*_work(network.codes, network.spec)) - _code_bytes(payloads)
+        short = least_bytes(*_work(plain, network.spec)) - _code_bytes(payloads)
         payloads[VALUES] += bytes(max(short, 0))
     else:
-        payloads[VALUES] = _brotli_values(codes)
+        payloads[VALUES] = _brotli_values(list(plain.values()))
         if sparse:
             payloads[SUPPORTS] = _brotli_supports(sparse)
-    _check_work(network.codes, network.spec, _code_bytes(payloads))
+    _check_tables(network.spec, payloads)
+    _check_work(plain, network.spec, payloads)
     return payloads
 
 
@@ -60,8 +66,24 @@ def unpack_codes(payloads: dict[int, bytes], spec: AnySpec) -> CodedNetwork:
     for tag, name in ((TENSORS, "TENSORS"), (VALUES, "VALUES")):
         if tag not in payloads:
             raise CorruptFileError(f"the file has no section {name}")
-    num_bytes = _code_bytes(payloads)
-    check_limit("the number of weights", spec.num_weights, 1, max_values(num_bytes))
+    table_values = _check_tables(spec, payloads)
+    most = max_values(_code_bytes(payloads))
+    check_limit("the number of weights", spec.num_weights - table_values, 1, most)
+    coder, seed, empty = _unpack_tensors(payloads, spec)
+    plain, grids = _split(empty, spec)
+    _check_work(plain, spec, payloads)
+    fill = _fill_range if coder == CODERS["range"] else _fill_brotli
+    codes = fill(plain, payloads[VALUES], payloads.get(SUPPORTS, b""))
+    if grids:
+        shapes = [code.symbols.shape for code in grids.values()]
+        symbols = tables.unpack_tables(payloads[TABLES], shapes)
+        for (name, code), table in zip(grids.items(), symbols, strict=True):
+            codes[name] = DenseCode(table, code.step)
+    return CodedNetwork(spec, {name: codes[name] for name in empty}, seed)
+
+
+def _unpack_tensors(payloads: dict[int, bytes], spec: AnySpec) -> tuple[int, int, dict[str, Code]]:
+    """The coder, the seed and how each tensor is coded."""
     reader = Reader(payloads[TENSORS], "the section TENSORS")
     (coder,) = reader.unpack("B")
     if coder not in CODERS.values():
@@ -78,10 +100,27 @@ def unpack_codes(payloads: dict[int, bytes], spec: AnySpec) -> CodedNetwork:
         raise CorruptFileError("the methods of the tensors do not fit the sections")
     empty = {t.name: _unpack_code(reader, t, bool(f)) for t, f in zip(shapes, flags, strict=False)}
     reader.finish()
-    _check_work(empty, spec, num_bytes)
-    fill = _fill_range if coder == CODERS["range"] else _fill_brotli
-    codes = fill(empty, payloads[VALUES], payloads.get(SUPPORTS, b""))
-    return CodedNetwork(spec, codes, seed)
+    return coder, seed, empty
+
+
+def _split(codes: dict[str, Code], spec: AnySpec) -> tuple[dict[str, Code], dict[str, DenseCode]]:
+    """The codes whose symbols stand in VALUES, and those of tables."""
+    grids: dict[str, DenseCode] = {}
+    for tensor in tensor_shapes(spec):
+        code = codes[tensor.name]
+        if tensor.role == "table" and isinstance(code, DenseCode):
+            grids[tensor.name] = code
+    return {name: code for name, code in codes.items() if name not in grids}, grids
+
+
+def _check_tables(spec: AnySpec, payloads: dict[int, bytes]) -> int:
+    """The values of all tables, which the length of TABLES bounds; refuses a section too many or too few."""
+    table_values = sum(tensor.size for tensor in tensor_shapes(spec) if tensor.role == "table")
+    if (table_values > 0) != (TABLES in payloads):
+        raise CorruptFileError("the file has a section TABLES exactly if its networks have feature grids")
+    most = max_table_values(len(payloads.get(TABLES, b"")))
+    check_limit("the number of values in tables", table_values, 0, most)
+    return table_values
 
 
 def _pack_code(code: Code) -> bytes:
@@ -125,18 +164,22 @@ def _code_bytes(payloads: dict[int, bytes]) -> int:
 
 
 def _work(codes: dict[str, Code], spec: AnySpec) -> tuple[int, int]:
-    """What a decoder has to read and make: symbols and indices, and dictionary values."""
-    values = atom_values = 0
+    """What a decoder has to read and make for these: symbols and indices, and dictionary values."""
+    values = weights = atom_values = 0
     for tensor in tensor_shapes(spec):
+        if tensor.name not in codes:
+            continue
         code = codes[tensor.name]
+        weights += tensor.size
         values += code.symbols.size
         if isinstance(code, SinrCode) and len(tensor.shape) == 2:
             values += code.symbols.size
             atom_values += code.symbols.size * vector_length(tensor.shape, tensor.width)
-    return max(values, spec.num_weights), atom_values
+    return max(values, weights), atom_values
 
 
-def _check_work(codes: dict[str, Code], spec: AnySpec, num_bytes: int) -> None:
+def _check_work(codes: dict[str, Code], spec: AnySpec, payloads: dict[int, bytes]) -> None:
+    num_bytes = _code_bytes(payloads)
     values, atom_values = _work(codes, spec)
     check_limit("the number of symbols and indices", values, 1, max_values(num_bytes))
     check_limit("the atom values to regenerate", atom_values, 0, max_atom_values(num_bytes))
