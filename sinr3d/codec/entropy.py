@@ -53,9 +53,9 @@ class BitCoder(Protocol):
 class _Models:
     """Adaptive probabilities of a one, in 1/65536; state and arithmetic are integer."""
 
-    def __init__(self) -> None:
-        self.ones = [_HALF] * _NUM_CONTEXTS
-        self.counts = [0] * _NUM_CONTEXTS
+    def __init__(self, num_contexts: int) -> None:
+        self.ones = [_HALF] * num_contexts
+        self.counts = [0] * num_contexts
 
     def update(self, context: int, value: int) -> None:
         one, count = self.ones[context], self.counts[context]
@@ -68,8 +68,8 @@ class _Models:
 class BitEncoder:
     """Notes bits and their probabilities; `finish` codes them in one call."""
 
-    def __init__(self) -> None:
-        self._models = _Models()
+    def __init__(self, num_contexts: int = _NUM_CONTEXTS) -> None:
+        self._models = _Models(num_contexts)
         self._bits: list[int] = []
         self._ones: list[int] = []
 
@@ -114,10 +114,10 @@ def range_decoder(data: bytes) -> Any:
 class BitDecoder:
     """Reads what a BitEncoder wrote; past the end of the data it reads zeros."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, num_contexts: int = _NUM_CONTEXTS) -> None:
         self._decoder = range_decoder(data)
         self._decode = self._decoder.decode
-        self._models = _Models()
+        self._models = _Models(num_contexts)
         self._half = Bernoulli(0.5, perfect=False)
 
     def bit(self, context: int, value: int = 0) -> int:

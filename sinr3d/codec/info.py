@@ -7,7 +7,9 @@ from sinr3d.codec import container
 from sinr3d.codec.fields import Reader
 from sinr3d.codec.header import ImageDomain, Record, unpack_domain
 from sinr3d.codec.network import unpack_spec
+from sinr3d.codec.scene import DefaultCameras, SceneDomain
 from sinr3d.errors import CorruptFileError
+from sinr3d.inr.spec import InrSpec, SceneSpec
 
 
 def describe(data: bytes) -> dict[str, Any]:
@@ -29,9 +31,8 @@ def describe(data: bytes) -> dict[str, Any]:
             raise CorruptFileError(f"the file has no section {container.SECTION_NAMES[tag]}")
     spec = unpack_spec(sections[container.NETWORK].payload, bool(file.features & container.SCENE))
     domain = unpack_domain(sections[container.DOMAIN].payload)
-    code_bytes = sum(
-        len(sections[tag].payload) for tag in (container.VALUES, container.SUPPORTS) if tag in sections
-    )
+    codes = (container.VALUES, container.SUPPORTS, container.TABLES, container.GRID)
+    code_bytes = sum(len(payload) for tag, payload in file.payloads.items() if tag in codes)
     facts: dict[str, Any] = {
         "kind": domain.kind,
         "bytes": len(data),
@@ -41,9 +42,16 @@ def describe(data: bytes) -> dict[str, Any]:
     }
     if isinstance(domain, ImageDomain):
         facts["bpp"] = round(8 * len(data) / (domain.width * domain.height), 5)
-    facts["network"] = dataclasses.asdict(spec)
+    if isinstance(spec, SceneSpec):
+        facts["networks"] = {role: _network(network) for role, network in spec.networks}
+    else:
+        facts["network"] = _network(spec)
     facts["domain"] = dataclasses.asdict(domain)
+    if isinstance(domain, SceneDomain) and domain.cameras is not None:
+        facts["domain"]["cameras"] = _cameras(domain.cameras)
     facts["coder"] = _coder(sections[container.TENSORS].payload)
+    if container.GRID in sections:
+        facts["grid"] = {"resolution": Reader(sections[container.GRID].payload, "the section GRID").varint()}
     if container.RECORD in sections:
         record = dataclasses.asdict(Record.unpack(sections[container.RECORD].payload))
         record["writer"] = ".".join(map(str, record["writer"]))
@@ -52,6 +60,17 @@ def describe(data: bytes) -> dict[str, Any]:
     facts["sections"] = {"head": len(data) - sum(sizes.values()), **sizes}
     facts["overhead_bytes"] = len(data) - code_bytes
     return facts
+
+
+def _network(spec: InrSpec) -> dict[str, Any]:
+    """The fields of a network; those of its feature grid only if it has one."""
+    facts = dataclasses.asdict(spec)
+    return {name: value for name, value in facts.items() if name != "grid" or value is not None}
+
+
+def _cameras(cameras: DefaultCameras) -> dict[str, Any]:
+    """The fields of the cameras, of the poses their number."""
+    return dataclasses.asdict(cameras) | {"poses": len(cameras.poses)}
 
 
 def _coder(tensors: bytes) -> str:

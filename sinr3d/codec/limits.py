@@ -27,6 +27,11 @@ FREE_COUNTS = 1 << 12
 COUNTS_PER_BYTE = 8
 """Counts of models that a byte of the section TABLES may stand for."""
 
+FREE_GRID_BITS = 1 << 17
+"""Coded bits that any section GRID may hold, whatever its length."""
+GRID_BITS_PER_BYTE = 64
+"""Coded bits that a byte of the section GRID may stand for."""
+
 
 def check_limit(what: str, value: int, smallest: int, largest: int) -> None:
     """Raises LimitError unless smallest <= value <= largest."""
@@ -70,3 +75,13 @@ def least_table_bytes(num_values: int, num_counts: int) -> int:
         -((FREE_COUNTS - num_counts) // COUNTS_PER_BYTE),
         0,
     )
+
+
+def max_grid_bits(num_bytes: int) -> int:
+    """How many bits a section GRID of `num_bytes` bytes may code."""
+    return FREE_GRID_BITS + GRID_BITS_PER_BYTE * num_bytes
+
+
+def least_grid_bytes(num_bits: int) -> int:
+    """The bytes that a section GRID needs to be allowed so many coded bits."""
+    return max(-((FREE_GRID_BITS - num_bits) // GRID_BITS_PER_BYTE), 0)
