@@ -6,7 +6,7 @@ Two coordinate systems: the view's (right, up, towards the viewer; the shape has
 (column, row, depth, in samples). Colours are linear until the end.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,15 @@ import trimesh
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from sinr3d.bench.raster import Array, barycentric, blend_normals, normalise, rasterise, surface_normals
 from sinr3d.errors import EmptyMeshError, UsageError
 
-Array = NDArray[np.floating[Any]]
 Pixels = NDArray[np.uint8]
 """A picture, (H, W, 3) uint8 sRGB."""
 
 _SUPERSAMPLING = 2
 _MARGIN = 1.08  # of the shape's extent
-_CHUNK = 4_000_000  # candidate samples handled at once
 _SHADOW_MAP = 1024
-_CREASE = np.cos(np.radians(40))  # a corner's normal farther than this from the face's is not used
 _MATERIAL = np.array([0.64, 0.59, 0.52])  # light warm clay
 _KEY_FROM = np.array([-0.55, 0.80, 0.62])  # in the view's coordinates: over the viewer's left shoulder
 _FILL_FROM = np.array([0.90, 0.10, 0.45])
@@ -97,7 +95,7 @@ def render_mesh(
     vertices, faces = _without_unused(mesh)
     points = _unit(vertices) @ view.T
     raster = _Raster.around(points, (height * _SUPERSAMPLING, width * _SUPERSAMPLING))
-    triangle, depth = _rasterise(raster.project(points), faces, raster.size)
+    triangle, depth = rasterise(raster.project(points), faces, raster.size)
     light = _Shadows(points, faces)
     sky = view[:, _AXES[up]]
     image = np.broadcast_to(_to_linear(np.array(background) / 255), (*raster.size, 3)).copy()
@@ -200,88 +198,15 @@ def _without_unused(mesh: trimesh.Trimesh) -> tuple[Array, NDArray[np.int64]]:
     return vertices[used], (np.cumsum(used) - 1)[faces]
 
 
-def _rasterise(
-    samples: Array, faces: NDArray[np.int64], size: tuple[int, int]
-) -> tuple[NDArray[np.int64], Array]:
-    """Finds the nearest triangle (-1 for none) and its depth (infinite for none) at every sample, (H, W).
-
-    Depth and triangle share one integer, so that the smaller of two belongs to the nearer triangle.
-    """
-    corners = samples.astype(np.float32)[faces]  # half the traffic, and 1e-4 of a sample is fine enough
-    near, far = float(corners[..., 2].min()), float(corners[..., 2].max())
-    bits = len(faces).bit_length()
-    unit = max(far - near, 1e-12) / ((1 << (62 - bits)) - 1)
-    nothing = np.iinfo(np.int64).max
-    nearest = np.full(size[0] * size[1], nothing)
-    for triangle, place, depth in _fragments(corners, size):
-        level = ((np.clip(depth, near, far) - near) / np.float64(unit)).astype(np.int64)
-        np.minimum.at(nearest, place, (level << bits) | triangle)
-    nearest = nearest.reshape(size)
-    hit = nearest != nothing
-    triangle = np.where(hit, nearest & ((1 << bits) - 1), -1)
-    return triangle, np.where(hit, (nearest >> bits) * unit + near, np.inf)
-
-
-def _fragments(
-    corners: Array, size: tuple[int, int]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Array]]:
-    """Yields triangle, flat sample and depth of all samples inside triangles, some triangles at a time."""
-    low = np.ceil(corners[..., :2].min(axis=1) - 0.5).astype(np.int32).clip(0)
-    high = np.floor(corners[..., :2].max(axis=1) - 0.5).astype(np.int32)
-    span = (np.minimum(high, np.array([size[1] - 1, size[0] - 1], np.int32)) - low + 1).clip(0)
-    area = span[:, 0].astype(np.int64) * span[:, 1]
-    kept = np.flatnonzero(area)
-    ends = np.cumsum(area[kept])
-    pieces = np.searchsorted(ends, np.arange(_CHUNK, ends[-1], _CHUNK)) if len(kept) else []
-    for chunk in np.split(kept, pieces):
-        count = area[chunk]
-        triangle = np.repeat(chunk, count)
-        offset = np.arange(len(triangle)) - np.repeat(np.cumsum(count) - count, count)
-        down, across = np.divmod(offset.astype(np.int32), span[triangle, 0])
-        column, row = low[triangle, 0] + across, low[triangle, 1] + down
-        half = np.float32(0.5)
-        first, second, third = _barycentric(
-            corners, triangle, column.astype(np.float32) + half, row.astype(np.float32) + half
-        )
-        # the slack closes the seams between triangles; NaN, from one seen on edge, is outside
-        inside = np.flatnonzero((first >= -1e-4) & (second >= -1e-4) & (third >= -1e-4))
-        seen = triangle[inside]
-        depth = first[inside] * corners[seen, 0, 2]
-        depth += second[inside] * corners[seen, 1, 2]
-        depth += third[inside] * corners[seen, 2, 2]
-        yield seen, row[inside] * size[1] + column[inside], depth
-
-
-def _barycentric(
-    corners: Array, triangle: NDArray[np.int64], column: Array, row: Array
-) -> tuple[Array, Array, Array]:
-    """Weights, (N,) each, of a triangle's three corners at a place; NaN or infinite where it has no area."""
-    (x0, y0), (x1, y1), (x2, y2) = np.moveaxis(corners[..., :2], 0, 2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scale = 1 / ((x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0))
-        across, down = column - x0[triangle], row - y0[triangle]
-        second = across * ((y2 - y0) * scale)[triangle] - down * ((x2 - x0) * scale)[triangle]
-        third = down * ((x1 - x0) * scale)[triangle] - across * ((y1 - y0) * scale)[triangle]
-        return 1 - second - third, second, third
-
-
 def _normals(
     points: Array, faces: NDArray[np.int64], raster: _Raster, hit: NDArray[np.bool_], triangle: NDArray[Any]
 ) -> Array:
     """Unit normals (N, 3) at the hit samples, smooth except over creases, all towards the viewer."""
-    flat = np.cross(points[faces[:, 1]] - points[faces[:, 0]], points[faces[:, 2]] - points[faces[:, 0]])
-    smooth = np.zeros((len(points), 3))
-    for axis in range(3):
-        smooth[:, axis] = np.bincount(faces.ravel(), np.repeat(flat[:, axis], 3), len(points))
-    smooth, sharp = _normalise(smooth), _normalise(flat)[triangle]
+    flat, smooth = surface_normals(points, faces)
     rows, columns = np.nonzero(hit)
-    weights = _barycentric(raster.project(points)[faces], triangle, columns + 0.5, rows + 0.5)
-    normals = np.zeros_like(sharp)
-    for weight, corner in zip(weights, faces[triangle].T, strict=True):
-        rounded = smooth[corner]
-        crease = (rounded * sharp).sum(axis=1, keepdims=True) < _CREASE
-        normals += weight[:, None] * np.where(crease, sharp, rounded)
-    return _normalise(normals) * np.where(sharp[:, 2:] < 0, -1, 1)
+    weights = barycentric(raster.project(points)[faces], triangle, columns + 0.5, rows + 0.5)
+    normals = blend_normals(flat, smooth, faces, triangle, weights)
+    return normals * np.where(flat[triangle, 2:] < 0, -1, 1)
 
 
 class _Shadows:
@@ -289,11 +214,11 @@ class _Shadows:
 
     def __init__(self, points: Array, faces: NDArray[np.int64]) -> None:
         towards = _KEY_FROM / np.linalg.norm(_KEY_FROM)
-        right = _normalise(np.cross([0.0, 1, 0], towards))
+        right = normalise(np.cross([0.0, 1, 0], towards))
         self._axes = np.stack([right, np.cross(towards, right), towards])
         lit = points @ self._axes.T
         self._raster = _Raster.around(lit, (_SHADOW_MAP, _SHADOW_MAP))
-        self._depth = _rasterise(self._raster.project(lit), faces, self._raster.size)[1]
+        self._depth = rasterise(self._raster.project(lit), faces, self._raster.size)[1]
 
     def visible(self, places: Array, radius: float) -> Array:
         """Fraction of the light that reaches places (N, 3), the mean of taps within `radius` map samples."""
@@ -349,16 +274,12 @@ def _box_mean(values: Array, radius: int) -> Array:
 
 def _shade(normals: Array, visible: Array, openness: Array, sky: Array) -> Array:
     """Linear colours (N, 3): key light with its shadow, fill light, and a sky over a darker ground."""
-    key = np.clip(normals @ _normalise(_KEY_FROM), 0, None) * visible
-    fill = np.clip(normals @ _normalise(_FILL_FROM), 0, None) * openness
+    key = np.clip(normals @ normalise(_KEY_FROM), 0, None) * visible
+    fill = np.clip(normals @ normalise(_FILL_FROM), 0, None) * openness
     upward = (0.5 + 0.5 * normals @ sky)[:, None]
     ambient = (upward * _SKY + (1 - upward) * _GROUND) * openness[:, None]
     light = key[:, None] * _KEY * (0.6 + 0.4 * openness[:, None]) + fill[:, None] * _FILL + ambient
     return _MATERIAL * light
-
-
-def _normalise(vectors: Array) -> Array:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-30)
 
 
 def _to_linear(srgb: Array) -> Array:
