@@ -1,4 +1,4 @@
-"""The optional section GRID of a scene: where there may be matter, so that a renderer need not look elsewhere.
+"""The optional section GRID of a scene: where there may be matter, so that a renderer skips the rest.
 
 Cells over coords [-1, 1]^3, cut into blocks of 4 x 4 x 4. Most blocks are empty or full; the adaptive coder
 goes only through the cells of the others:
@@ -41,9 +41,9 @@ def pack_grid(grid: np.ndarray) -> bytes:
         raise ValueError(f"an occupancy grid is a boolean (R, R, R), got {grid.dtype} {grid.shape}")
     check_limit("the resolution of the occupancy grid", size, 1, MAX_RESOLUTION)
     cells = np.pad(grid, (0, -size % _BLOCK))
-    of_block = _by_block(cells)
-    full = of_block.all(axis=(1, 3, 5))
-    mixed = of_block.any(axis=(1, 3, 5)) & ~full
+    counts = _by_block(cells).sum(axis=(1, 3, 5), dtype=np.int64)
+    full: np.ndarray = counts == _BLOCK**3
+    mixed: np.ndarray = (counts > 0) & ~full
     coder = entropy.BitEncoder(3 * _CONTEXTS)
     _code_cells(coder, mixed, np.ones_like(mixed), 0)
     _code_cells(coder, full, ~mixed, 1)

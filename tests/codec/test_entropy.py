@@ -102,7 +102,7 @@ def test_brotli_refuses_truncations_and_trailing_bytes() -> None:
 
 def test_the_state_of_the_models_is_the_integer_rule() -> None:
     assert [int(65536 / (n + 1.6)) for n in range(256)] == entropy._RATES
-    models = entropy._Models()
+    models = entropy._Models(num_contexts=4)
     seen = []
     for _ in range(5000):
         models.update(0, 0)
