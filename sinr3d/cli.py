@@ -2,15 +2,11 @@
 
 import dataclasses
 import inspect
-import json
 import logging
-import math
 import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
@@ -20,16 +16,13 @@ from tyro import conf
 from tyro.conf import Positional, arg
 
 import sinr3d
-from sinr3d import files
+from sinr3d import console, files
+from sinr3d.cli_scenes import Export, Render, Restore
+from sinr3d.console import Force, Json, Output
 from sinr3d.errors import SinrError, UsageError
 
 if TYPE_CHECKING:
     from sinr3d.config import EncodeOptions
-    from sinr3d.fit.loop import FitProgress
-
-Output = Annotated[str, arg(aliases=["-o"], metavar="PATH")]
-Force = Annotated[bool, arg(aliases=["-f"])]
-Json = Annotated[bool, arg()]
 
 
 class Command(Protocol):
@@ -106,14 +99,16 @@ class Encode:
             raise UsageError(f"{self.output}: the output of encode ends in .sinr")
         files.check_output(self.output, force=self.force)
         from sinr3d.encoder import encode_signal
+        from sinr3d.inr.spec import InrSpec
 
         options = self.options()
         start = time.monotonic()
         signal = _load_signal(self.input, options.seed, self.kind)
-        with _fit_bar(signal.metric) as on_progress:
+        with console.fit_bar(signal.metric) as on_progress:
             encoded = encode_signal(signal, options, on_progress)
         files.write_bytes(self.output, encoded.data)
-        spec = encoded.spec
+        spec, score = encoded.spec, console.score_text
+        assert isinstance(spec, InrSpec)
         result = {
             "output": self.output,
             "kind": signal.kind,
@@ -132,14 +127,15 @@ class Encode:
         if signal.kind == "image":
             result["bpp"] = round(8 * len(encoded.data) / (signal.domain.width * signal.domain.height), 5)
         if self.json:
-            _print_json(result)
-        _say(
-            f"{self.output}: {len(encoded.data):,} bytes, {_score_text(encoded.metric, encoded.score)} "
-            f"(before coding {_score_text(encoded.metric, encoded.float_score)}), {spec.activation} "
+            console.print_json(result)
+        console.say(
+            f"{self.output}: {len(encoded.data):,} bytes, {score(encoded.metric, encoded.score)} "
+            f"(before coding {score(encoded.metric, encoded.float_score)}), {spec.activation} "
             f"{spec.width} x {spec.hidden_layers}, {spec.num_weights:,} weights, {result['seconds']:.0f} s"
         )
         if encoded.interrupted:
-            _say(f"interrupted after {encoded.steps} steps: the file holds the best network until then")
+            steps = encoded.steps
+            console.say(f"interrupted after {steps} steps: the file holds the best network until then")
         return 130 if encoded.interrupted else 0
 
     def options(self) -> "EncodeOptions":
@@ -150,7 +146,7 @@ class Encode:
         names = {field.name: field.default for field in dataclasses.fields(EncodeOptions)}
         given = {name: getattr(self, name) for name in names if getattr(self, name) != names[name]}
         options = dataclasses.replace(base, **given)
-        return dataclasses.replace(options, device=_device(options.device))
+        return dataclasses.replace(options, device=console.device_named(options.device))
 
 
 @dataclass(frozen=True)
@@ -178,26 +174,31 @@ class Decode:
     def run(self) -> None:
         """Decodes to a file."""
         files.check_output(self.output, force=self.force)
-        field = _open_field(self.input, self.device)
+        field = console.open_field(self.input, self.device)
         if field.kind == "image":
             import io
 
             from sinr3d.modalities import image
 
-            suffix = _suffix(self.output, self.format, ".png", image.SUFFIXES)
-            with _fraction_bar("decoding") as on_progress:
+            suffix = console.output_suffix(self.output, self.format, ".png", image.SUFFIXES)
+            with console.fraction_bar("decoding") as on_progress:
                 pixels = field.pixels(on_progress)
             buffer = io.BytesIO()
             image.save(pixels, buffer, suffix)
             files.write_bytes(self.output, buffer.getvalue())
-            _say(f"{self.output}: {pixels.shape[1]} x {pixels.shape[0]}, {pixels.shape[2]} channels")
+            console.say(f"{self.output}: {pixels.shape[1]} x {pixels.shape[0]}, {pixels.shape[2]} channels")
         else:
-            _write_mesh(field, self.output, self.resolution, None, self.min_part, self.format)
+            how = {"resolution": self.resolution, "min_part": self.min_part}
+            console.write_mesh(field, self.output, self.format, **how)
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """Extract the surface of a shape as a closed mesh, by marching cubes."""
+    """Extract the surface of a shape or a scene as a closed mesh, by marching cubes.
+
+    A scene's mesh has the colors of its field at the vertices (.glb .ply .obj), and stands where the data set
+    has it.
+    """
 
     input: Positional[str]
     """The .sinr file, or - for standard input."""
@@ -206,7 +207,9 @@ class Mesh:
     resolution: int = 256
     """Cells along the longest side."""
     iso: float | None = None
-    """Raw output at the surface; the file's own by default."""
+    """Shapes: raw output at the surface, the file's own by default. Scenes: density there."""
+    frame: Literal["data", "nerfstudio"] = "data"
+    """Scenes: coordinates of the original data, or nerfstudio's, as ns-export has them."""
     min_part: float = 1e-3
     """Pieces below this share of the largest one's volume are dropped; 0 keeps all."""
     format: str | None = None
@@ -219,22 +222,29 @@ class Mesh:
     def run(self) -> None:
         """Meshes to a file."""
         files.check_output(self.output, force=self.force)
-        field = _open_field(self.input, self.device)
-        _write_mesh(field, self.output, self.resolution, self.iso, self.min_part, self.format)
+        field = console.open_field(self.input, self.device)
+        how = {"iso": self.iso, "min_part": self.min_part, "scene_frame": self.frame == "nerfstudio"}
+        console.write_mesh(field, self.output, self.format, resolution=self.resolution, **how)
 
 
 @dataclass(frozen=True)
 class Eval:
-    """Score a .sinr file against the original: PSNR and SSIM of an image, IoU of a shape.
+    """Score a .sinr file against the original: PSNR and SSIM of an image or a scene, IoU of a shape.
 
     IoU: 1,000,000 uniform points in the reference's bounding box padded by 2 %, seed 0, and as many near its
-    surface. In JSON a null PSNR is infinite, a null SSIM that of an image smaller than its 11 x 11 window.
+    surface. A scene is scored on the views of a data set folder, in nerf-synthetic's or nerfstudio's layout:
+    means over the views, as ns-eval has them, and LPIPS where torchmetrics and AlexNet's weights are there.
+    In JSON a null PSNR is infinite, a null SSIM that of an image smaller than its 11 x 11 window.
     """
 
     input: Positional[str]
     """The .sinr file, or - for standard input."""
     reference: Positional[str]
-    """The original image, mesh or volume."""
+    """The original image, mesh or volume; the data set's folder of a scene."""
+    split: Literal["test", "val", "train"] = "test"
+    """Scenes: which views."""
+    resize: float = 1.0
+    """Scenes: 0.25 scores at a quarter of the width (ns-train's camera-res-scale-factor)."""
     device: str = "cpu"
     """auto, cpu, cuda or cuda:n."""
     json: Json = False
@@ -245,10 +255,12 @@ class Eval:
         from sinr3d import evaluation
 
         data = files.read_bytes(self.input)
-        field = _decode(data, self.input, _device(self.device))
-        result = evaluation.evaluate_field(field, len(data), self.reference)
+        field = console.decode_bytes(data, self.input, console.device_named(self.device))
+        with console.fraction_bar("scoring") as on_progress:
+            views = evaluation.ViewOptions(self.split, self.resize, on_progress)
+            result = evaluation.evaluate_field(field, len(data), self.reference, views)
         if self.json:
-            _print_json(result)
+            console.print_json(result)
         else:
             print("  ".join(f"{key} {value}" for key, value in result.items()))
 
@@ -272,18 +284,25 @@ class Info:
         with files.naming(self.input):
             facts = describe(data)
         if self.verify:
-            _decode(data, self.input, "cpu")
+            console.decode_bytes(data, self.input, "cpu")
             facts["verified"] = True
         if self.json:
-            _print_json(facts)
+            console.print_json(facts)
             return
         for key, value in facts.items():
             if isinstance(value, dict):
                 print(f"{key}:")
                 for name, inner in value.items():
-                    print(f"  {name:<16} {inner}")
+                    print(f"  {name:<16} {_one_line(inner)}")
             else:
                 print(f"{key:<18} {value}")
+
+
+def _one_line(value: Any) -> str:
+    """A fact of a file; one that has parts as "name value, name value"."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ", ".join(f"{name} {_one_line(inner)}" for name, inner in value.items())
 
 
 @dataclass(frozen=True)
@@ -312,14 +331,14 @@ class Compare:
         from sinr3d.bench import compare
 
         data = files.read_bytes(self.input)
-        with _fraction_bar("comparing") as on_progress:
+        with console.fraction_bar("comparing") as on_progress:
             result = compare.run(data, self.reference, on_progress)
         if self.json:
-            _print_json([dataclasses.asdict(row) for row in result.rows])
+            console.print_json([dataclasses.asdict(row) for row in result.rows])
         else:
-            _print_table(compare.render(result))
+            console.print_table(compare.render(result))
         files.write_bytes(picture, compare.picture(result))
-        _say(f"picture: {picture}")
+        console.say(f"picture: {picture}")
 
 
 @dataclass(frozen=True)
@@ -346,12 +365,12 @@ class Bench:
         """Runs it and prints its table."""
         from sinr3d.bench import registry
 
-        with _fraction_bar(f"bench {self.name}") as on_progress:
+        with console.fraction_bar(f"bench {self.name}") as on_progress:
             table, facts = registry.run(self.name, self.inputs, self.output, self.quick, on_progress)
         if self.json:
-            _print_json(facts)
+            console.print_json(facts)
         else:
-            _print_table(table)
+            console.print_table(table)
 
 
 @dataclass(frozen=True)
@@ -381,13 +400,13 @@ class Demo:
             if folder.is_dir():
                 files.check_output(str(folder / name), force=self.force)
         folder.mkdir(parents=True, exist_ok=True)
-        with _fit_bar("iou") as on_progress:
+        with console.fit_bar("iou") as on_progress:
             result = demo.run(folder, self.steps, self.resolution, on_progress)
         if self.json:
-            _print_json([dataclasses.asdict(row) for row in result.rows])
+            console.print_json([dataclasses.asdict(row) for row in result.rows])
         else:
-            _print_table(demo.render(result))
-        _say(f"written to {folder}: {', '.join(demo.OUTPUTS)}")
+            console.print_table(demo.render(result))
+        console.say(f"written to {folder}: {', '.join(demo.OUTPUTS)}")
 
 
 COMMANDS: dict[str, type[Command]] = {
@@ -396,6 +415,9 @@ COMMANDS: dict[str, type[Command]] = {
     "eval": Eval,
     "info": Info,
     "mesh": Mesh,
+    "export": Export,
+    "restore": Restore,
+    "render": Render,
     "compare": Compare,
     "demo": Demo,
     "bench": Bench,
@@ -417,7 +439,7 @@ def main(argv: list[str] | None = None) -> int:
     except SystemExit as stop:  # --help, --version, or a usage error that tyro has explained
         return stop.code if isinstance(stop.code, int) else 2
     except KeyboardInterrupt:
-        _say("sinr3d: interrupted; nothing was written")
+        console.say("sinr3d: interrupted; nothing was written")
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone: no message, and none from Python at its exit either.
@@ -427,9 +449,9 @@ def main(argv: list[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         if isinstance(error, SinrError):
-            _say(f"sinr3d: {error}")
+            console.say(f"sinr3d: {error}")
             return error.exit_code
-        _say(f"sinr3d: {type(error).__name__}: {error}; give --debug for the traceback")
+        console.say(f"sinr3d: {type(error).__name__}: {error}; give --debug for the traceback")
         return 1
 
 
@@ -461,42 +483,6 @@ sinr3d VERB --help describes a verb, sinr3d --version prints the version, and --
 traceback of an error."""
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
-def _print_json(facts: Any) -> None:
-    """Strict JSON on standard output; a number that is not finite becomes null."""
-    print(json.dumps(_finite(facts), allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _score_text(metric: str, score: float) -> str:
-    return f"{score:.2f} dB" if metric == "psnr" else f"IoU {score:.4f}"
-
-
-def _device(name: str) -> str:
-    from sinr3d.encoder import pick_device
-
-    return pick_device(name)
-
-
-def _open_field(path: str, device: str) -> "sinr3d.Field":
-    return _decode(files.read_bytes(path), path, _device(device))
-
-
-def _decode(data: bytes, path: str, device: str) -> "sinr3d.Field":
-    with files.naming(path):
-        return sinr3d.decode(data, device)
-
-
 def _load_signal(path: str, seed: int, kind: str | None) -> Any:
     from sinr3d.encoder import make_signal
 
@@ -510,78 +496,6 @@ def _load_signal(path: str, seed: int, kind: str | None) -> Any:
     stream = io.BytesIO(data)
     stream.name = "standard input"  # for messages
     return make_signal(stream, seed, kind, sniff.suffix_of(data, kind))
-
-
-def _suffix(output: str, given: str | None, default: str, known: tuple[str, ...]) -> str:
-    suffix = given or Path(output).suffix or default
-    suffix = (suffix if suffix.startswith(".") else f".{suffix}").lower()
-    if suffix not in known:
-        raise UsageError(
-            f"{output}: the suffix {suffix!r} does not fit this field; use one of {' '.join(known)}"
-        )
-    return suffix
-
-
-def _write_mesh(
-    field: "sinr3d.Field", output: str, resolution: int, iso: float | None, min_part: float, given: str | None
-) -> None:
-    from sinr3d.modalities import mesh_io
-
-    suffix = _suffix(output, given, ".ply", mesh_io.MESH_SUFFIXES)
-    with _fraction_bar("meshing") as on_progress:
-        mesh = field.mesh(resolution, iso, on_progress, min_part)
-    files.write_bytes(output, mesh_io.mesh_bytes(mesh, suffix))
-    closed = "closed" if mesh.is_watertight else "not closed"
-    _say(f"{output}: {len(mesh.vertices):,} vertices, {len(mesh.faces):,} faces, {closed}")
-
-
-def _print_table(table: Any) -> None:
-    from rich.console import Console
-
-    console = Console()
-    # Piped into a file a table keeps its full width; on a terminal it fits the window.
-    Console(width=None if console.is_terminal else 160).print(table)
-
-
-@contextmanager
-def _fit_bar(metric: str) -> Iterator[Any]:
-    """A progress bar of a fit with ETA and the current score, on a terminal only; yields the callback."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("fitting"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
-    with Progress(
-        *columns,
-        TextColumn("{task.fields[score]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        task = bar.add_task("fit", total=None, score="")
-
-        def update(progress: "FitProgress") -> None:
-            known = progress.score == progress.score
-            score = _score_text(metric, progress.score) if known else ""
-            bar.update(task, total=progress.steps, completed=progress.step, score=score)
-
-        yield update
-
-
-@contextmanager
-def _fraction_bar(what: str) -> Iterator[Any]:
-    """A progress bar of a fraction done, on a terminal only; yields the callback."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=1.0)
-        yield lambda fraction: bar.update(task, completed=fraction)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,34 @@
 """Scores of a file against the original, as `sinr3d eval` prints them."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
 
 from sinr3d import metrics
 from sinr3d.codec.header import OccupancyDomain
+from sinr3d.codec.scene import SceneDomain
 from sinr3d.errors import MissingFileError, UsageError
 from sinr3d.field import Field, decode
 
 _SSIM_WINDOW = 11
+
+
+@dataclass(frozen=True)
+class ViewOptions:
+    """Which views a scene is scored on.
+
+    Attributes:
+        split: "train", "val" or "test".
+        resize: of the pictures; 0.25 is a quarter of the width (nerfstudio's camera-res-scale-factor).
+        on_progress: called with the fraction done.
+    """
+
+    split: Literal["train", "val", "test"] = "test"
+    resize: float = 1.0
+    on_progress: Callable[[float], None] | None = None
 
 
 def evaluate_file(data: bytes, reference: str | Path, device: str = "cpu") -> dict[str, Any]:
@@ -16,12 +36,13 @@ def evaluate_file(data: bytes, reference: str | Path, device: str = "cpu") -> di
 
     Args:
         data: the .sinr file.
-        reference: path of the image, mesh or volume that it was made from.
+        reference: path of the image, mesh or volume that it was made from; of a scene, of the data set.
         device: where the field is evaluated.
 
     Returns:
         kind and bytes; "psnr" (dB; infinite where all samples are equal), "ssim" (None where the image is
-        smaller than its 11 x 11 window) and "bpp" of an image; "iou", "iou_near" and "points" of a shape.
+        smaller than its 11 x 11 window) and "bpp" of an image; "iou", "iou_near" and "points" of a shape;
+        means of "psnr", "ssim" and, where it can be had, "lpips_alex" over the "views" of a scene.
 
     Raises:
         SinrError: the file or the reference is refused, or they do not belong together.
@@ -29,12 +50,41 @@ def evaluate_file(data: bytes, reference: str | Path, device: str = "cpu") -> di
     return evaluate_field(decode(data, device), len(data), reference)
 
 
-def evaluate_field(field: Field, num_bytes: int, reference: str | Path) -> dict[str, Any]:
+def evaluate_field(
+    field: Field, num_bytes: int, reference: str | Path, views: ViewOptions | None = None
+) -> dict[str, Any]:
     """Scores a decoded file of `num_bytes` bytes; otherwise as `evaluate_file`."""
+    facts = {"kind": field.kind, "bytes": num_bytes}
+    if field.kind == "nerf":
+        return {**facts, **_score_scene(field, Path(reference), views or ViewOptions())}
     if not Path(reference).is_file():
         raise MissingFileError(f"{reference}: no such file")
     score = _score_image if field.kind == "image" else _score_shape
-    return {"kind": field.kind, "bytes": num_bytes, **score(field, Path(reference), num_bytes)}
+    return {**facts, **score(field, Path(reference), num_bytes)}
+
+
+def _score_scene(field: Field, folder: Path, options: ViewOptions) -> dict[str, Any]:
+    """Means over the views of a data set, each rendered at its size in front of the scene's background."""
+    from sinr3d.radiance.lpips import Lpips
+    from sinr3d.radiance.views import load_views
+
+    domain = field.domain
+    assert isinstance(domain, SceneDomain)
+    transform = torch.tensor(domain.transform).view(3, 4)
+    views = load_views(folder, options.split, transform=transform, scale=domain.scale, resize=options.resize)
+    behind = domain.color if domain.background == "color" else (0.0, 0.0, 0.0)
+    lpips = Lpips()
+    scores: dict[str, list[float]] = {"psnr": [], "ssim": [], "lpips_alex": []}
+    for index, view in enumerate(views):
+        original, decoded = view.image(behind), field.render(view.camera).rgb
+        scores["psnr"].append(metrics.psnr(original.numpy(), decoded.numpy(), peak=1.0))
+        scores["ssim"].append(metrics.ssim(original.numpy(), decoded.numpy()))
+        distance = lpips(decoded, original)
+        scores["lpips_alex"] += [] if distance is None else [distance]
+        if options.on_progress is not None:
+            options.on_progress((index + 1) / len(views))
+    means = {name: round(sum(each) / len(each), 5) for name, each in scores.items() if each}
+    return {**means, "views": len(views)}
 
 
 def _check_suffix(reference: Path, kind: str, known: tuple[str, ...]) -> None:

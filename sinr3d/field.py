@@ -1,7 +1,9 @@
 """Field: what a .sinr file decodes to."""
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,10 +12,17 @@ from torch import Tensor
 
 from sinr3d.codec.header import Domain, ImageDomain, OccupancyDomain, Record
 from sinr3d.codec.pipeline import Contents, decompress
+from sinr3d.codec.scene import SceneDomain
 from sinr3d.errors import MissingFileError, UsageError
 from sinr3d.files import naming
 from sinr3d.inr.mlp import evaluate
-from sinr3d.inr.spec import InrSpec
+from sinr3d.inr.spec import InrSpec, SceneSpec
+
+if TYPE_CHECKING:
+    from sinr3d.radiance.cameras import Camera
+    from sinr3d.radiance.field import RadianceField
+    from sinr3d.radiance.grid import OccupancyGrid
+    from sinr3d.radiance.render import Picture
 
 Progress = Callable[[float], None]
 
@@ -89,6 +98,46 @@ class Field:
             return np.clip((values + 1) / 2, 0, 1)
         return values[..., 0]
 
+    @cached_property
+    def radiance(self) -> "RadianceField":
+        """The radiance field of a scene, on the field's device.
+
+        Raises:
+            UsageError: the field is no scene.
+        """
+        from sinr3d.radiance.field import RadianceField
+
+        if not isinstance(self.contents.spec, SceneSpec) or not isinstance(self.domain, SceneDomain):
+            raise UsageError(f"the field is of kind {self.kind}: it is no scene")
+        return RadianceField(self.contents.spec, self._on_device, self.domain)
+
+    @cached_property
+    def grid(self) -> "OccupancyGrid | None":
+        """The occupancy grid of a scene, if the file has one."""
+        from sinr3d.radiance.grid import OccupancyGrid
+
+        if self.contents.grid is None:
+            return None
+        return OccupancyGrid(torch.from_numpy(self.contents.grid).to(self._device))
+
+    @property
+    def cameras(self) -> "list[Camera]":
+        """The views that a scene's file suggests; may be none."""
+        from sinr3d.radiance.cameras import default_cameras
+
+        known = self.domain.cameras if isinstance(self.domain, SceneDomain) else None
+        return default_cameras(known) if known is not None else []
+
+    def render(self, camera: "Camera") -> "Picture":
+        """What a camera in the scene's frame sees: rgb (H, W, 3) in [0, 1], depth and accumulation (H, W).
+
+        Raises:
+            UsageError: the field is no scene.
+        """
+        from sinr3d.radiance.render import render_view
+
+        return render_view(self.radiance, camera, self.grid)
+
     def pixels(self, progress: Progress | None = None) -> np.ndarray:
         """The image at its own size: (H, W, C), uint8 or uint16.
 
@@ -107,20 +156,29 @@ class Field:
         iso: float | None = None,
         progress: Progress | None = None,
         min_part: float = 1e-3,
+        *,
+        scene_frame: bool = False,
     ) -> trimesh.Trimesh:
-        """The surface as a closed mesh in original units, by marching cubes.
+        """The surface as a closed mesh in original units, by marching cubes; a scene's with vertex colors.
 
         Args:
             resolution: cells along the longest side.
-            iso: raw output at the surface; the file's own by default.
+            iso: of a shape, raw output at the surface, the file's own by default; of a scene, density there
+                (1 / scene unit), `radiance.mesh.default_iso` by default.
             progress: called with the fraction done.
             min_part: pieces below this share of the largest one's volume are dropped; 0 keeps all.
+            scene_frame: of a scene, in the frame of its file and of nerfstudio instead of the data's.
 
         Raises:
-            UsageError: the field is not a shape.
+            UsageError: the field is an image.
         """
         from sinr3d.modalities import occupancy
 
+        if isinstance(self.domain, SceneDomain):
+            from sinr3d.radiance.mesh import scene_mesh
+
+            how = (resolution, iso, progress, min_part)
+            return scene_mesh(self.radiance, self.grid, *how, scene_frame=scene_frame)
         if not isinstance(self.domain, OccupancyDomain):
             raise UsageError(f"the field is of kind {self.kind}: it has no surface")
         return occupancy.decode(self.evaluate, self.domain, resolution, iso, progress, min_part)

@@ -3,11 +3,13 @@
 coarse samples --> blocks that the surface can cross --> fine samples there --> marching cubes --> vertices
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import igl
 import mcubes
 import numpy as np
 import torch
@@ -16,6 +18,8 @@ from torch import Tensor
 
 from sinr3d.errors import EmptyMeshError, MeshError
 from sinr3d.fit.signal import Evaluate
+
+_LOG = logging.getLogger("sinr3d")
 
 Progress = Callable[[float], None]
 """Called now and then with the fraction done, from 0 to 1."""
@@ -196,3 +200,26 @@ def _off_grid(vertices: NDArray[np.float64]) -> NDArray[np.float64]:
     fraction = vertices - base
     on_edge = fraction > 0  # the other two coordinates are whole numbers
     return base + np.where(on_edge, fraction.clip(_VERTEX_MARGIN, 1 - _VERTEX_MARGIN), 0.0)
+
+
+def without_small_parts(
+    vertices: NDArray[np.float64], faces: NDArray[np.int64], min_part: float
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The pieces of at least `min_part` of the largest piece's volume, and the vertices that they use.
+
+    Args:
+        vertices: (V, 3).
+        faces: (F, 3), of closed pieces.
+        min_part: share of the largest piece's volume; 0 keeps all. How many were dropped goes to the log.
+    """
+    labels = igl.facet_components(faces)[1]
+    corners = vertices[faces]
+    face_volumes = np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
+    volumes = np.abs(np.bincount(labels, face_volumes))
+    keep = volumes >= min_part * volumes.max()
+    if keep.all():
+        return vertices, faces
+    _LOG.info("dropped %d pieces below %g of the largest one's volume", np.count_nonzero(~keep), min_part)
+    faces = faces[keep[labels]]
+    used, renumbered = np.unique(faces, return_inverse=True)
+    return vertices[used], renumbered.reshape(-1, 3)

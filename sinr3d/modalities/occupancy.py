@@ -10,7 +10,6 @@ A raw output of the network times 10 is the logit of "inside"; on the surface th
 import logging
 from dataclasses import dataclass, field, replace
 
-import igl
 import numpy as np
 import torch
 import trimesh
@@ -21,7 +20,7 @@ from sinr3d import metrics
 from sinr3d.codec.header import OccupancyDomain
 from sinr3d.errors import UsageError
 from sinr3d.fit.signal import Evaluate
-from sinr3d.modalities.isosurface import Progress, evaluate_in_chunks, extract
+from sinr3d.modalities.isosurface import Progress, evaluate_in_chunks, extract, without_small_parts
 from sinr3d.modalities.mesh_io import check_mesh
 from sinr3d.modalities.solid import Solid, as_solid
 
@@ -260,28 +259,11 @@ def decode(
     level = domain.iso if iso is None else iso
     half_sizes = np.array(domain.extent) + _MESH_PADDING
     vertices, faces = extract(evaluate, half_sizes, resolution, level, progress)
-    vertices, faces = _without_floaters(vertices, faces, min_part)
+    vertices, faces = without_small_parts(vertices, faces, min_part)
     mesh = trimesh.Trimesh(domain.to_world(vertices), faces, process=False)
     if domain.units:
         mesh.units = domain.units
     return mesh
-
-
-def _without_floaters(
-    vertices: NDArray[np.float64], faces: NDArray[np.int64], min_part: float
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The pieces of at least `min_part` of the largest piece's volume, and the vertices that they use."""
-    labels = igl.facet_components(faces)[1]
-    corners = vertices[faces]
-    face_volumes = np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
-    volumes = np.abs(np.bincount(labels, face_volumes))
-    keep = volumes >= min_part * volumes.max()
-    if keep.all():
-        return vertices, faces
-    _LOG.info("dropped %d pieces below %g of the largest one's volume", np.count_nonzero(~keep), min_part)
-    faces = faces[keep[labels]]
-    used, renumbered = np.unique(faces, return_inverse=True)
-    return vertices[used], renumbered.reshape(-1, 3)
 
 
 def _uniform_coords(domain: OccupancyDomain, count: int, rng: np.random.Generator) -> NDArray[np.float64]:

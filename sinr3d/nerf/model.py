@@ -19,10 +19,10 @@ from sinr3d.codec.scene import SceneDomain
 from sinr3d.inr.mlp import Mlp, build, evaluate
 from sinr3d.inr.spec import DEFAULT_OMEGAS, DEFAULT_SIGMAS, InrSpec, SceneSpec, tensor_shapes
 from sinr3d.nerf.losses import distortion_loss, proposal_loss
-from sinr3d.nerf.lpips import Lpips
 from sinr3d.nerf.optimizers import set_run_length
 from sinr3d.radiance.field import RadianceField
 from sinr3d.radiance.grid import OccupancyGrid, cell_points, grow
+from sinr3d.radiance.lpips import Lpips
 from sinr3d.radiance.render import Rendered, ray_span, render_rays
 from sinr3d.radiance.sampling import Span
 
