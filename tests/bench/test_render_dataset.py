@@ -11,7 +11,7 @@ import trimesh
 from sinr3d.bench.render_dataset import dataset_cameras, prepare_surface, render_dataset, render_view
 from sinr3d.bench.shape import demo_shape
 from sinr3d.errors import EmptyMeshError, NonFiniteMeshError, OutputExistsError, UsageError
-from sinr3d.radiance.cameras import look_at, pinhole
+from sinr3d.radiance.cameras import look_at, orbit_through, pinhole
 from sinr3d.radiance.views import load_views
 
 
@@ -81,6 +81,21 @@ def test_cameras_see_the_whole_surface_and_differ():
     assert train.mean(dim=0).norm() < 0.1 * train.norm(dim=1).mean()  # all around
     upper = dataset_cameras(surface, 40, 12, 3, 5, upper=True)
     assert all(camera.position[2] > 0 for views in upper.values() for camera in views)
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_an_orbit_through_the_views_frames_the_surface(upper: bool):
+    surface = prepare_surface(bumpy(), keep_scale=True)
+    views = dataset_cameras(surface, 40, 25, 1, 1, upper=upper)["train"]
+    orbit = orbit_through(views, 6)
+    assert torch.allclose(orbit[0].position[2], orbit[3].position[2])
+    for camera in orbit:
+        alpha = render_view(surface, camera, 2)[..., 3]
+        assert (alpha > 0).sum() > 0.15 * 40 * 40
+        assert not any(border.any() for border in (alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]))
+        rows, columns = np.nonzero(alpha)
+        assert abs(rows.min() + rows.max() - 39) < 8  # in the middle
+        assert abs(columns.min() + columns.max() - 39) < 8
 
 
 def test_the_mesh_is_brought_into_the_unit_cube_with_its_axis_up():
