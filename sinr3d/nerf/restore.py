@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import yaml
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig
+from nerfstudio.engine.trainer import TrainerConfig
 from PIL import Image
 
 from sinr3d.codec.pipeline import Contents, decompress
@@ -25,6 +26,14 @@ from sinr3d.radiance.grid import OccupancyGrid
 from sinr3d.radiance.render import render_view
 
 VIEWS = "views"
+
+
+class RestoredConfig(TrainerConfig):
+    """A run in one absolute folder, its output_dir: it opens from any working folder."""
+
+    def get_base_dir(self) -> Path:
+        """The run's folder; nerfstudio's would lie three levels below it."""
+        return Path(self.output_dir)
 
 
 def restore_run(
@@ -69,10 +78,9 @@ def restore_run(
 
 
 def _config(contents: Contents, folder: Path) -> Any:
-    config: Any = copy.deepcopy(sinr_nerf.config)
-    config.output_dir, config.experiment_name, config.timestamp = folder.parent, folder.name, "restored"
-    # Absolute, so that the run opens from any folder; nerfstudio would look under output_dir.
-    config.relative_model_dir = folder / CHECKPOINTS
+    known = copy.deepcopy(vars(sinr_nerf.config))
+    config: Any = RestoredConfig(**known)
+    config.output_dir, config.experiment_name, config.timestamp = folder, folder.name, "restored"
     resolution = 0 if contents.grid is None else contents.grid.shape[0]
     domain = contents.domain
     assert isinstance(domain, SceneDomain)

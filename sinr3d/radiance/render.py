@@ -142,7 +142,8 @@ class _Samples:
 
     def weights(self, density: Tensor) -> Tensor:
         optical = density * self.lengths
-        before = torch.cumsum(optical, dim=-1) - optical
+        # Not the sum minus the sample's own: beside an opaque sample all the others would be lost.
+        before = torch.cat([torch.zeros_like(optical[:, :1]), optical[:, :-1].cumsum(dim=-1)], dim=-1)
         return torch.nan_to_num((1 - torch.exp(-optical)) * torch.exp(-before))
 
     def colors(self, features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
