@@ -86,7 +86,8 @@ class RadianceField:
 
     def _to_density(self, raw: Tensor, coords: Tensor) -> Tensor:
         inside = (coords.abs() < 1).all(dim=-1)
-        return self.domain.density_scale * _bounded_exp(raw) * inside
+        # Not a product: outside, where nothing was trained, the exponential may be infinite.
+        return torch.where(inside, self.domain.density_scale * _bounded_exp(raw), 0.0)
 
 
 class _BoundedExp(torch.autograd.Function):
