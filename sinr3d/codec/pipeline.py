@@ -88,6 +88,7 @@ def pack_file(
     if record is not None:
         payloads[container.RECORD] = record.pack()
     if grid is not None:
+        _check_grid_belongs(network.spec)
         payloads[container.GRID] = pack_grid(grid)
     return container.pack_container(payloads, container.SCENE if isinstance(network.spec, SceneSpec) else 0)
 
@@ -113,5 +114,13 @@ def unpack_file(data: bytes) -> tuple[CodedNetwork, Domain, Record | None, np.nd
     record = Record.unpack(parts[container.RECORD]) if container.RECORD in parts else None
     spec = unpack_spec(parts[container.NETWORK], scene=bool(file.features & container.SCENE))
     domain.check_network(spec)
-    grid = unpack_grid(parts[container.GRID]) if container.GRID in parts else None
+    grid = None
+    if container.GRID in parts:
+        _check_grid_belongs(spec)
+        grid = unpack_grid(parts[container.GRID])
     return sections.unpack_codes(parts, spec), domain, record, grid
+
+
+def _check_grid_belongs(spec: AnySpec) -> None:
+    if not isinstance(spec, SceneSpec):
+        raise CorruptFileError("an occupancy grid belongs to a scene, the file holds a single network")

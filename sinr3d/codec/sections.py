@@ -17,7 +17,7 @@ from sinr3d.codec.limits import (
 )
 from sinr3d.codec.tensors import DENSE_ROLES, Code, CodedNetwork, DenseCode, SinrCode
 from sinr3d.errors import CorruptFileError
-from sinr3d.inr.spec import AnySpec, TensorShape, tensor_shapes
+from sinr3d.inr.spec import AnySpec, SceneSpec, TensorShape, tensor_shapes
 from sinr3d.sparse.blocks import vector_length
 
 CODERS = {"brotli": 0, "range": 1}
@@ -40,7 +40,8 @@ def pack_codes(network: CodedNetwork, coder: str) -> dict[int, bytes]:
     methods = np.packbits([isinstance(code, SinrCode) for code in codes], bitorder="little").tobytes()
     payloads = {TENSORS: head + methods + b"".join(_pack_code(code) for code in codes)}
     if grids:
-        payloads[TABLES] = tables.pack_tables([code.symbols for code in grids.values()])
+        symbols = [code.symbols for code in grids.values()]
+        payloads[TABLES] = tables.pack_tables(symbols, _reached(network.spec))
     if coder == "range":
         payloads[VALUES] = _range_values(list(plain.values()))
         if sparse:
@@ -76,7 +77,7 @@ def unpack_codes(payloads: dict[int, bytes], spec: AnySpec) -> CodedNetwork:
     codes = fill(plain, payloads[VALUES], payloads.get(SUPPORTS, b""))
     if grids:
         shapes = [code.symbols.shape for code in grids.values()]
-        symbols = tables.unpack_tables(payloads[TABLES], shapes)
+        symbols = tables.unpack_tables(payloads[TABLES], shapes, _reached(spec))
         for (name, code), table in zip(grids.items(), symbols, strict=True):
             codes[name] = DenseCode(table, code.step)
     return CodedNetwork(spec, {name: codes[name] for name in empty}, seed)
@@ -111,6 +112,13 @@ def _split(codes: dict[str, Code], spec: AnySpec) -> tuple[dict[str, Code], dict
         if tensor.role == "table" and isinstance(code, DenseCode):
             grids[tensor.name] = code
     return {name: code for name, code in codes.items() if name not in grids}, grids
+
+
+def _reached(spec: AnySpec) -> list[np.ndarray]:
+    """Of each table, the entries that a grid point leads to."""
+    networks = [network for _, network in spec.networks] if isinstance(spec, SceneSpec) else [spec]
+    grids = [network.grid for network in networks if network.grid is not None]
+    return [tables.reached_entries(grid, level) for grid in grids for level in range(len(grid.scales))]
 
 
 def _check_tables(spec: AnySpec, payloads: dict[int, bytes]) -> int:

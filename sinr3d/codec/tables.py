@@ -1,9 +1,10 @@
 """The section TABLES: the symbols of feature grids, coded with static models in a few vectorised calls.
 
-A table has up to millions of symbols, too many for the adaptive coder's loop. The symbols of one feature of a
-table, split into classes by the features of the same entry that are coded already, form groups; each has a
-model of its own:
+A table has up to millions of symbols, too many for the adaptive coder's loop. They are cut into groups by
+what is known of their neighbours, and each group has a model of its own:
 
+    table -> groups: entries that no grid point leads to; feature 0 by that of the entry before; the other
+             features by the feature before
     group -> tokens, small symbols themselves, larger ones their bit length and two bits -> raw lower bits
           -> histogram -> counts of 4 significant bits, by the adaptive coder -> frequencies in 1/65536
           -> range coder
@@ -20,29 +21,36 @@ from sinr3d.codec import entropy
 from sinr3d.codec.fields import Reader, pack_varint
 from sinr3d.codec.limits import check_limit, least_table_bytes, max_counts
 from sinr3d.errors import CorruptFileError
+from sinr3d.inr.spec import GridSpec
 
 Categorical = constriction.stream.model.Categorical
 
 _DIRECT = 16  # magnitudes below are tokens of their own
 _MAX_TOKEN = 95  # of magnitudes below 2^24
 _MAX_COUNT = 160  # 20 octaves of 8
-_CLASSES = 3  # of an entry, by its feature before: zero, one, larger
+_FINEST, _NEAR = 8, 2  # largest levels of the feature before, and of the entry before
+_FINENESSES = (0, 2, 8)  # that an encoder tries
+_LARGE = 1 << 17  # entries of a table that pays for all models
+_LEVELS = np.array([0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 6, 6, 7, 7, 7, 7, 8])
+_SPARSE = 4  # grid points an entry from which on nearly all entries are reached
+_PRIMES = (2654435761, 805459861)  # of the hash, as in `inr/encoding.py`
 _UNIT = 1 << 19  # a whole group in the units of counts
 
 
-def pack_tables(tables: list[np.ndarray]) -> bytes:
+def pack_tables(tables: list[np.ndarray], reached: list[np.ndarray]) -> bytes:
     """The section TABLES.
 
     Args:
         tables: symbols (entries, features), int32.
+        reached: of each table, the entries that a grid point leads to, as `reached_entries` gives them.
     """
     encoder = TableEncoder()
-    for table in tables:
-        code_table(encoder, table)
+    for table, mask in zip(tables, reached, strict=True):
+        code_table(encoder, table, mask, _best_fineness(table, mask))
     return encoder.finish()
 
 
-def unpack_tables(data: bytes, shapes: list[tuple[int, ...]]) -> list[np.ndarray]:
+def unpack_tables(data: bytes, shapes: list[tuple[int, ...]], reached: list[np.ndarray]) -> list[np.ndarray]:
     """Reads what `pack_tables` wrote; the caller checks the shapes against the limits.
 
     Raises:
@@ -50,10 +58,23 @@ def unpack_tables(data: bytes, shapes: list[tuple[int, ...]]) -> list[np.ndarray
     """
     decoder = TableDecoder(data)
     tables = [np.zeros(shape, np.int32) for shape in shapes]
-    for table in tables:
-        code_table(decoder, table)
+    for table, mask in zip(tables, reached, strict=True):
+        code_table(decoder, table, mask)
     decoder.finish()
     return tables
+
+
+def reached_entries(grid: GridSpec, level: int) -> np.ndarray:
+    """The entries of a level that a grid point leads to, bool; all if the level has many more points."""
+    entries, points = grid.entries(level), grid.resolution(level)
+    if grid.layout != "hashed" or points**3 > _SPARSE * entries:
+        return np.ones(entries, bool)
+    reached = np.zeros(entries, bool)
+    axis = np.arange(points, dtype=np.int64)
+    plane = (axis[:, None] * _PRIMES[0]) ^ (axis * _PRIMES[1])
+    for first in range(points):
+        reached[(plane ^ first) % entries] = True
+    return reached
 
 
 class TableCoder(Protocol):
@@ -61,6 +82,10 @@ class TableCoder(Protocol):
 
     def group(self, symbols: np.ndarray) -> np.ndarray:
         """Codes the symbols (n,) of a group and returns them; a decoder knows only their number."""
+        ...
+
+    def number(self, value: int, largest: int) -> int:
+        """Codes a small number among the counts."""
         ...
 
 
@@ -86,13 +111,17 @@ class TableEncoder:
         self._raw.append(_pack_raw(np.abs(symbols), _num_raw(tokens)))
         return symbols
 
-    def finish(self) -> bytes:
+    def number(self, value: int, largest: int) -> int:
+        """Codes a small number among the counts."""
+        return _code_number(self._counts, value, largest)
+
+    def finish(self, *, pad: bool = True) -> bytes:
         """The section. Tables of zeros cost next to nothing; zero bytes buy them the right to their size."""
         counts, raw = self._counts.finish(), b"".join(self._raw)
         stream = entropy.range_bytes(self._tokens)
         data = pack_varint(len(counts)) + counts + pack_varint(len(raw)) + raw + stream
         short = least_table_bytes(self._num_symbols, self._num_counts) - len(data)
-        return data + bytes(max(short, 0))
+        return data + bytes(max(short, 0) if pad else 0)
 
 
 class TableDecoder:
@@ -102,7 +131,8 @@ class TableDecoder:
         reader = Reader(data, "the section TABLES")
         self._counts = entropy.BitDecoder(reader.take(reader.varint()))
         self._raw = Reader(reader.take(reader.varint()), "the raw bits of the section TABLES")
-        self._tokens = entropy.range_decoder(reader.take(len(data) - reader.position))
+        stream = reader.take(len(data) - reader.position)
+        self._tokens, self._ended = entropy.range_decoder(stream), not any(stream)
         self._num_counts, self._most_counts = 0, max_counts(len(data))
 
     def group(self, symbols: np.ndarray) -> np.ndarray:
@@ -116,27 +146,65 @@ class TableDecoder:
                 tokens = self._tokens.decode(_model(counts), len(symbols)) - most
             except AssertionError as error:  # how constriction says that no such code exists
                 raise CorruptFileError("the entropy-coded data is invalid") from error
+            self._ended = self._tokens.maybe_exhausted()
         num_raw, magnitudes = _num_raw(tokens), np.abs(tokens)
         base = np.where(magnitudes < _DIRECT, magnitudes, (4 + magnitudes % 4) << num_raw)
         return np.sign(tokens) * (base + _unpack_raw(self._raw, num_raw))
+
+    def number(self, value: int, largest: int) -> int:
+        """Reads a small number from among the counts."""
+        return _code_number(self._counts, value, largest)
 
     def finish(self) -> None:
         """Refuses data that does not end where the last group does; zero bytes behind it are allowed."""
         self._counts.finish()
         self._raw.finish()
-        if not self._tokens.maybe_exhausted():
+        if not self._ended:
             raise CorruptFileError("the entropy-coded data does not end with its last symbol")
 
 
-def code_table(coder: TableCoder, table: np.ndarray) -> None:
-    """Codes a table (entries, features) of symbols, int32; a decoder fills it in place."""
-    classes = np.zeros(len(table), np.int8)
-    for feature in range(table.shape[1]):
-        for number in range(_CLASSES):
-            chosen = np.flatnonzero(classes == number)
-            if len(chosen):
-                table[chosen, feature] = coder.group(table[chosen, feature])
-        classes = np.minimum(np.abs(table[:, feature]), _CLASSES - 1).astype(np.int8)
+def code_table(coder: TableCoder, table: np.ndarray, reached: np.ndarray, fineness: int = 0) -> None:
+    """Codes a table (entries, features) of symbols, int32; a decoder fills it in place.
+
+    Args:
+        coder: either direction.
+        table: symbols.
+        reached: bool (entries,); the other entries form groups of their own.
+        fineness: largest level by which a neighbour's symbol is told from others, 0 to 8; a decoder reads it.
+    """
+    fineness = coder.number(fineness, _FINEST)
+    first, near = table[:, 0], min(fineness, _NEAR)
+    _code_groups(coder, first[::2], reached[::2].astype(np.int8))
+    before = first[::2][: len(first) // 2]
+    _code_groups(coder, first[1::2], reached[1::2] * (near + 1 + _levels(before, near)))
+    for feature in range(1, table.shape[1]):
+        before = _levels(table[:, feature - 1], fineness)
+        _code_groups(coder, table[:, feature], reached * (fineness + 1 + before))
+
+
+def _code_groups(coder: TableCoder, symbols: np.ndarray, classes: np.ndarray) -> None:
+    """Codes symbols (n,) class by class."""
+    for number in range(int(classes.max(initial=-1)) + 1):
+        chosen = np.flatnonzero(classes == number)
+        if len(chosen):
+            symbols[chosen] = coder.group(symbols[chosen])
+
+
+def _levels(symbols: np.ndarray, largest: int) -> np.ndarray:
+    """Signed levels of symbols, two an octave: 0, 1, 2, 3, then 4 for 4 and 5, 5 for 6 and 7, and so on."""
+    magnitudes = np.minimum(np.abs(symbols), 16)
+    return (np.sign(symbols) * np.minimum(_LEVELS[magnitudes], largest)).astype(np.int8)
+
+
+def _best_fineness(table: np.ndarray, reached: np.ndarray) -> int:
+    """The fineness with the fewest bytes: a small table may not pay for many models."""
+
+    def num_bytes(fineness: int) -> int:
+        encoder = TableEncoder()
+        code_table(encoder, table, reached, fineness)
+        return len(encoder.finish(pad=False))
+
+    return min(_FINENESSES, key=num_bytes) if len(table) < _LARGE else _FINEST
 
 
 def _tokens(symbols: np.ndarray) -> np.ndarray:
@@ -192,10 +260,7 @@ def _code_counts(coder: entropy.BitCoder, most: int, counts: list[int]) -> tuple
     In the order 0, 1, -1, 2, -2, ... each count is predicted by that of its negative if that is coded, else
     by that of the next smaller token.
     """
-    head = [[most]]
-    entropy.code_values(coder, head)
-    most = head[0][0]
-    check_limit("the largest token of a group", most, 0, _MAX_TOKEN)
+    most = _code_number(coder, most, _MAX_TOKEN)
     row = [counts[most] if counts else 0]
     for token in range(1, most + 1):
         up, down, before = (counts[most + t] if counts else 0 for t in (token, -token, token - 1))
@@ -203,6 +268,14 @@ def _code_counts(coder: entropy.BitCoder, most: int, counts: list[int]) -> tuple
     rows = [row]
     entropy.code_values(coder, rows)
     return most, _summed(rows[0], most)
+
+
+def _code_number(coder: entropy.BitCoder, value: int, largest: int) -> int:
+    """Codes a number from 0 to `largest` as a row of one symbol."""
+    rows = [[value]]
+    entropy.code_values(coder, rows)
+    check_limit("a number in the section TABLES", rows[0][0], 0, largest)
+    return rows[0][0]
 
 
 def _summed(row: list[int], most: int) -> list[int]:
@@ -216,9 +289,13 @@ def _summed(row: list[int], most: int) -> list[int]:
 
 
 def _model(counts: list[int]) -> Any:
-    """A group's model of tokens: frequencies in 1/65536 from its counts, the rest to the most frequent."""
+    return Categorical(_frequencies(counts) / 65536, perfect=False)
+
+
+def _frequencies(counts: list[int]) -> np.ndarray:
+    """Frequencies in 1/65536 that counts stand for; the most frequent token takes what rounding leaves."""
     weights = np.array([(8 + (c - 1) % 8) << (c - 1) // 8 if c else 0 for c in counts], np.int64)
     frequencies = (weights << 16) // weights.sum()
     frequencies = np.where(weights > 0, np.maximum(frequencies, 1), 0)
     frequencies[np.argmax(weights)] += 65536 - frequencies.sum()
-    return Categorical(frequencies / 65536, perfect=False)
+    return frequencies

@@ -1,7 +1,10 @@
 """A second reader, written from FORMAT.md alone: no constriction, nothing of sinr3d but files under test."""
 
+import itertools
+import math
 import struct
 import zlib
+from dataclasses import astuple
 from statistics import NormalDist
 from typing import Any
 
@@ -63,10 +66,12 @@ class Cursor:
         return z // 2 if z % 2 == 0 else -(z + 1) // 2
 
 
-def read_sections(data: bytes) -> dict[int, bytes]:
-    """Section 2."""
+def read_sections(data: bytes) -> tuple[int, dict[int, bytes]]:
+    """Section 2: the features, and the payloads by tag."""
     cursor = Cursor(data)
-    refuse_unless(cursor.take(4).hex() == "89534e52" and cursor.u8() == 1 and cursor.varint() == 0)
+    refuse_unless(cursor.take(4).hex() == "89534e52" and cursor.u8() == 1)
+    features = cursor.varint()
+    refuse_unless(features < 2)
     sections: dict[int, bytes] = {}
     for _ in range(cursor.u8()):
         start = cursor.at
@@ -76,18 +81,54 @@ def read_sections(data: bytes) -> dict[int, bytes]:
         refuse_unless(cursor.take(4) == struct.pack("<I", crc) and all(tag > other for other in sections))
         sections[tag] = payload
     refuse_unless(cursor.at == len(data))
-    return sections
+    return features, sections
 
 
-def read_network(data: bytes) -> dict[str, Any]:
-    """Section 3."""
+def read_networks(data: bytes, features: int) -> dict[str, dict[str, Any]]:
+    """Section 3: the networks by the prefix of their tensors."""
     cursor = Cursor(data)
+    if features == 0:
+        networks = {"": read_network(cursor)}
+    else:
+        networks = {}
+        for number in range(1, cursor.u8() + 1):
+            refuse_unless(cursor.u8() == number)
+            role = ["field", "color"][number - 1] if number < 3 else f"proposal.{number - 3}"
+            networks[f"{role}/"] = {**read_network(cursor), **read_grid(cursor)}
+    refuse_unless(cursor.at == len(data))
+    return networks
+
+
+def read_grid(cursor: Cursor) -> dict[str, Any]:
+    """Section 3.3."""
+    levels = cursor.u8()
+    if levels == 0:
+        return {"levels": []}
+    layout, features, log2 = (cursor.u8() for _ in range(3))
+    refuse_unless(layout in (1, 2))
+    found = []
+    for _ in range(levels):
+        scale = cursor.f32()
+        points = math.ceil(scale) + 1
+        size = 2**log2 if layout == 1 else min((points**3 + 7) // 8 * 8, 2**log2)
+        found.append({"S": scale, "R": points, "entries": size, "hashed": layout == 1 or points**3 > size})
+    return {"levels": found, "F": features, "layout": layout}
+
+
+def entry_of(level: dict[str, Any], a: int, b: int, c: int) -> int:
+    if level["hashed"]:
+        return (a ^ 2654435761 * b ^ 805459861 * c) % level["entries"]
+    return (a + level["R"] * b + level["R"] ** 2 * c) % level["entries"]
+
+
+def read_network(cursor: Cursor) -> dict[str, Any]:
+    """Section 3.1."""
     d, c, activation, octaves = (cursor.u8() for _ in range(4))
     m, h = cursor.varint(), cursor.varint()
     omegas = cursor.f32(), cursor.f32()
     sigma = cursor.f32() if activation == 3 else 0.0
-    refuse_unless(cursor.at == len(data))
     return {
+        "levels": [],
         "d": d,
         "c": c,
         "activation": activation,
@@ -100,12 +141,13 @@ def read_network(data: bytes) -> dict[str, Any]:
 
 
 def list_tensors(net: dict[str, Any]) -> list[tuple[str, tuple[int, ...]]]:
-    """Section 3.2."""
+    """Section 3.4."""
     m = net["m"]
     tensors: list[tuple[str, tuple[int, ...]]] = [
-        ("first.weight", (m, net["d"] * (1 + 2 * net["L"]))),
-        ("first.bias", (m,)),
+        (f"grid.{i}", (level["entries"], net["F"])) for i, level in enumerate(net["levels"])
     ]
+    inputs = len(net["levels"]) * net["F"] if net["levels"] else net["d"] * (1 + 2 * net["L"])
+    tensors += [("first.weight", (m, inputs)), ("first.bias", (m,))]
     for name, rows in [(f"hidden.{i}", m) for i in range(net["h"])] + [("last", net["c"])]:
         for kind, shape in (("weight", (rows, m)), ("bias", (rows,))):
             tensors.append((f"{name}.{kind}", shape))
@@ -117,7 +159,10 @@ def list_tensors(net: dict[str, Any]) -> list[tuple[str, tuple[int, ...]]]:
 def read_domain(data: bytes) -> dict[str, Any]:
     """Section 4."""
     cursor = Cursor(data)
-    if cursor.u8() == 1:
+    kind = cursor.u8()
+    if kind == 3:
+        out = read_scene(cursor)
+    elif kind == 1:
         out: dict[str, Any] = {"width": cursor.varint(), "height": cursor.varint(), "channels": cursor.u8()}
         out["bits"], out["space"] = cursor.u8(), cursor.u8()
     else:
@@ -129,6 +174,33 @@ def read_domain(data: bytes) -> dict[str, Any]:
         out["center"] = tuple(cursor.signed() * quantum for _ in range(3))
         out["units"] = cursor.take(cursor.u8()).decode("utf-8")
     refuse_unless(cursor.at == len(data))
+    return out
+
+
+def read_scene(cursor: Cursor) -> dict[str, Any]:
+    """Section 4.3."""
+
+    def floats(count: int) -> tuple[float, ...]:
+        return tuple(cursor.f32() for _ in range(count))
+
+    flags = cursor.u8()
+    refuse_unless(flags < 8)
+    out: dict[str, Any] = {"contraction": ["none", "linf", "l2"][cursor.u8()]}
+    out["bounds"] = ["box", "range"][cursor.u8()]
+    out["spacing"] = ["uniform", "piecewise"][cursor.u8()]
+    out["direction"] = ["", "sh", "sh_half"][cursor.u8()]
+    out["direction_levels"] = cursor.u8()
+    out["background"] = ["color", "last_sample"][cursor.u8()]
+    out["box"] = floats(6)
+    out["near"], out["far"], out["density_scale"] = floats(3)
+    out["color"] = floats(3)
+    out["samples"] = tuple(cursor.varint() for _ in range(cursor.u8()))
+    out["transform"] = floats(12) if flags & 1 else (1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0)
+    out["scale"] = floats(1)[0] if flags & 2 else 1.0
+    out["views"] = None
+    if flags & 4:
+        size = cursor.varint(), cursor.varint()
+        out["views"] = (*size, floats(2), floats(2), tuple(floats(12) for _ in range(cursor.u8())))
     return out
 
 
@@ -158,7 +230,7 @@ EMPTY_BROTLI: bytes = brotli.compress(b"")
 
 
 class RangeReader:
-    """Sections 7.1 to 7.4."""
+    """Sections 7.1 to 7.6."""
 
     def __init__(self, data: bytes) -> None:
         data += bytes(-len(data) % 4)
@@ -185,6 +257,24 @@ class RangeReader:
             self.point = self.point << 32 | self._next()
         self.started = True
         return value
+
+    def token(self, frequencies: list[int]) -> int:
+        """Section 7.5: the index of a token."""
+        scale, size, below = self.range >> 24, len(frequencies), 0
+        refuse_unless(self.point < scale << 24)
+        edges = [0]
+        for index, frequency in enumerate(frequencies, start=1):
+            below += frequency
+            edges.append((below * (2**24 - size) >> 16) + index)
+        refuse_unless(below == 65536 and edges[-1] == 2**24)
+        index = next(i for i in range(size) if self.point < scale * edges[i + 1])
+        self.point -= scale * edges[index]
+        self.range = scale * (edges[index + 1] - edges[index])
+        if self.range < 2**32:
+            self.range <<= 32
+            self.point = self.point << 32 | self._next()
+        self.started = True
+        return index
 
     def raw(self, count: int) -> int:
         value = 0
@@ -275,12 +365,127 @@ class BrotliReader:
         refuse_unless(not self.values)
 
 
-def read_weights(sections: dict[int, bytes], net: dict[str, Any]) -> dict[str, np.ndarray]:
+class TableReader:
+    """Section 7.5."""
+
+    def __init__(self, data: bytes) -> None:
+        cursor = Cursor(data)
+        self.counts = RangeReader(cursor.take(cursor.varint()))
+        self.raw = Cursor(cursor.take(cursor.varint()))
+        self.tokens = RangeReader(data[cursor.at :])
+
+    def number(self, largest: int) -> int:
+        ((value,),) = self.counts.symbols(1, 1)
+        refuse_unless(0 <= value <= largest)
+        return value
+
+    def frequencies(self) -> list[int]:
+        most = self.number(95)
+        (row,) = self.counts.symbols(1, 2 * most + 1)
+        counts = {0: row[0]}
+        for t in range(1, most + 1):
+            counts[t] = counts[t - 1] + row[2 * t - 1]
+            counts[-t] = counts[t] + row[2 * t]
+        ordered = [counts[t] for t in range(-most, most + 1)]
+        refuse_unless(all(0 <= count <= 160 for count in ordered) and any(ordered))
+        shares = [(8 + (k - 1) % 8) << (k - 1) // 8 if k else 0 for k in ordered]
+        found = [max(1, share * 65536 // sum(shares)) if share else 0 for share in shares]
+        found[shares.index(max(shares))] += 65536 - sum(found)
+        return found
+
+    def group(self, count: int) -> list[int]:
+        frequencies = self.frequencies()
+        most = len(frequencies) // 2
+        tokens = [self.tokens.token(frequencies) - most if most else 0 for _ in range(count)]
+        places = [max(0, abs(token) // 4 - 2) if abs(token) >= 16 else 0 for token in tokens]
+        lower = [0] * count
+        bits, at = int.from_bytes(self.raw.take((sum(places) + 7) // 8), "little"), 0
+        for bit in range(max(places)):
+            for i in range(count):
+                if places[i] > bit:
+                    lower[i] |= (bits >> at & 1) << bit
+                    at += 1
+        refuse_unless(bits >> at == 0)
+        symbols = []
+        for token, places_, low in zip(tokens, places, lower, strict=True):
+            a = abs(token)
+            a = a if a < 16 else ((4 + a % 4) << places_) + low
+            symbols.append(-a if token < 0 else a)
+        return symbols
+
+    def grouped(self, classes: list[int]) -> list[int]:
+        symbols = [0] * len(classes)
+        for number in sorted(set(classes)):
+            members = [i for i, other in enumerate(classes) if other == number]
+            for i, symbol in zip(members, self.group(len(members)), strict=True):
+                symbols[i] = symbol
+        return symbols
+
+    def table(self, level: dict[str, Any], features: int) -> list[list[int]]:
+        size, points = level["entries"], range(level["R"])
+        reached = [1] * size
+        if level["layout"] == 1 and level["R"] ** 3 <= 4 * size:
+            reached = [0] * size
+            for a in points:
+                for b in points:
+                    for c in points:
+                        reached[entry_of(level, a, b, c)] = 1
+        fineness = self.number(8)
+
+        def one_level(q: int, most: int) -> int:
+            a = abs(q)
+            n = min(a if a < 2 else 2 * a.bit_length() - 2 + (a >> a.bit_length() - 2 & 1), most)
+            return most + 1 + (-n if q < 0 else n)
+
+        near = min(fineness, 2)
+        first = [0] * size
+        first[::2] = self.grouped(reached[::2])
+        first[1::2] = self.grouped([reached[i] * one_level(first[i - 1], near) for i in range(1, size, 2)])
+        columns = [first]
+        for _ in range(1, features):
+            before = columns[-1]
+            columns.append(self.grouped([reached[i] * one_level(before[i], fineness) for i in range(size)]))
+        return [list(row) for row in zip(*columns, strict=True)]
+
+    def finish(self) -> None:
+        self.counts.finish()
+        refuse_unless(self.raw.at == len(self.raw.data))
+        self.tokens.finish()
+        refuse_unless(self.tokens.started or (not any(self.tokens.words) and self.tokens.point == 0))
+
+
+def read_occupancy_grid(data: bytes) -> np.ndarray:
+    """Section 12."""
+    cursor = Cursor(data)
+    size = cursor.varint()
+    blocks = -(-size // 4)
+    reader = RangeReader(data[cursor.at :])
+    before = [(-1, 0, 0), (0, -1, 0), (0, 0, -1), (-1, -1, 0), (-1, 0, -1)]
+    before += [(0, -1, -1), (-1, -1, -1), (-1, 1, 0), (-1, 0, 1), (0, -1, 1)]
+
+    def code(name: str, values: np.ndarray, coded: np.ndarray) -> np.ndarray:
+        padded = np.pad(values.astype(int), 1)
+        for i, j, k in np.argwhere(coded):
+            context = tuple(int(padded[i + a + 1, j + b + 1, k + c + 1]) for a, b, c in before)
+            padded[i + 1, j + 1, k + 1] = reader.bit(name, context)
+        return padded[1:-1, 1:-1, 1:-1]
+
+    none = np.zeros((blocks, blocks, blocks), int)
+    mixed = code("mixed", none, none == 0)
+    full = code("full", none, mixed == 0)
+    cells = code("cell", np.kron(full, np.ones((4, 4, 4), int)), np.kron(mixed, np.ones((4, 4, 4), int)) == 1)
+    reader.finish()
+    return cells[:size, :size, :size] == 1
+
+
+def read_weights(sections: dict[int, bytes], networks: dict[str, dict[str, Any]]) -> dict[str, np.ndarray]:
     """Section 5."""
     cursor = Cursor(sections[3])
     coder = cursor.u8()
     seed = cursor.varint() if 5 in sections else 0
-    tensors = list_tensors(net)
+    tensors = [
+        (prefix + name, shape, net) for prefix, net in networks.items() for name, shape in list_tensors(net)
+    ]
     methods = cursor.take(-(-len(tensors) // 8))
     heads = []
     for t in range(len(tensors)):
@@ -293,8 +498,14 @@ def read_weights(sections: dict[int, bytes], net: dict[str, Any]) -> dict[str, n
     else:
         values = BrotliReader(sections[4], "values")
         supports = BrotliReader(sections.get(5, EMPTY_BROTLI), "supports")
+    tables = TableReader(sections[6]) if 6 in sections else None
     weights = {}
-    for (name, shape), (step, num_atoms, sparsity) in zip(tensors, heads, strict=True):
+    for (name, shape, net), (step, num_atoms, sparsity) in zip(tensors, heads, strict=True):
+        if "grid." in name:
+            assert tables is not None
+            level = {**net["levels"][int(name.split(".")[-1])], "layout": net["layout"]}
+            weights[name] = (np.array(tables.table(level, net["F"]), np.float64) * step).astype(np.float32)
+            continue
         if num_atoms == 0:
             rows = shape[0] if len(shape) == 2 else 1
             symbols = np.array(values.symbols(rows, shape[-1]), np.float64).reshape(shape)
@@ -312,11 +523,28 @@ def read_weights(sections: dict[int, bytes], net: dict[str, Any]) -> dict[str, n
         weights[name] = vectors.reshape(shape) if tiny or not by_columns else vectors.T
     values.finish()
     supports.finish()
+    if tables is not None:
+        tables.finish()
     return weights
 
 
+def lift(net: dict[str, Any], weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    """Section 3.3, in float64."""
+    columns = []
+    for number, level in enumerate(net["levels"]):
+        p = (x + 1) / 2 * level["S"] + (0.5 if net["layout"] == 2 else 0.0)
+        low = np.floor(p).astype(int)
+        found = np.zeros((len(x), net["F"]))
+        for corner in itertools.product((0, 1), repeat=3):
+            share = np.prod([w if up else 1 - w for up, w in zip(corner, (p - low).T, strict=True)], axis=0)
+            entries = [entry_of(level, *(int(v) for v in point)) for point in low + corner]
+            found += share[:, None] * weights[f"grid.{number}"][entries]
+        columns.append(found)
+    return np.concatenate(columns, axis=1)
+
+
 def run_network(net: dict[str, Any], weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """Section 3.1, in float64."""
+    """Section 3.2, in float64."""
 
     def linear(name: str, v: np.ndarray) -> np.ndarray:
         parts = [weights[f"{name}.{kind}"].astype(complex) for kind in ("weight", "bias")]
@@ -325,7 +553,7 @@ def run_network(net: dict[str, Any], weights: dict[str, np.ndarray], x: np.ndarr
             parts[1] = parts[1] + 1j * weights[f"{name}.bias.im"]
         return v @ parts[0].T + parts[1]
 
-    e = x.astype(np.float64)
+    e = lift(net, weights, x) if net["levels"] else x.astype(np.float64)
     if net["L"]:
         angles = (np.pi * x[:, :, None] * 2.0 ** np.arange(net["L"])).reshape(len(x), -1)
         e = np.concatenate([e, np.sin(angles), np.cos(angles)], axis=1)
@@ -341,30 +569,50 @@ def run_network(net: dict[str, Any], weights: dict[str, np.ndarray], x: np.ndarr
     return np.real(linear("last", e))
 
 
-def read_file(data: bytes) -> tuple[dict[str, Any], dict[str, Any], dict[str, np.ndarray]]:
-    sections = read_sections(data)
-    net = read_network(sections[1])
-    return net, read_domain(sections[2]), read_weights(sections, net)
+def read_file(data: bytes) -> tuple[dict[str, dict[str, Any]], dict[str, Any], dict[str, np.ndarray]]:
+    features, sections = read_sections(data)
+    networks = read_networks(sections[1], features)
+    domain = read_domain(sections[2])
+    if 129 in sections:
+        domain["grid"] = read_occupancy_grid(sections[129])
+    return networks, domain, read_weights(sections, networks)
 
 
 # --- The tests ---------------------------------------------------------------------------------------------
 
+FIELDS = ("width", "height", "channels", "bits", "scale", "extent", "iso", "center", "units", "box", "near")
+FIELDS += ("contraction", "bounds", "far", "spacing", "samples", "density_scale", "direction", "color")
+FIELDS += ("direction_levels", "background", "transform")
+
 
 def check(data: bytes) -> None:
-    net, domain, weights = read_file(data)
+    networks, domain, weights = read_file(data)
     contents = decompress(data)
     assert list(weights) == list(contents.weights)
     for name, values in contents.weights.items():
         assert weights[name].tobytes() == values.numpy().tobytes(), name
-    for name in ("width", "height", "channels", "bits", "scale", "extent", "iso", "center", "units"):
+    for name in FIELDS:
         assert domain.get(name) == getattr(contents.domain, name, None), name
+    views = getattr(contents.domain, "cameras", None)
+    assert domain.get("views") == (views and (*astuple(views)[:4], views.poses))
+    grid = domain.get("grid")
+    assert (grid is None) == (contents.grid is None)
+    assert grid is None or contents.grid is None or np.array_equal(grid, contents.grid)
+    spec = contents.spec
+    specs = {"": spec} if isinstance(spec, InrSpec) else {f"{role}/": net for role, net in spec.networks}
+    for prefix, net in networks.items():
+        own = {name[len(prefix) :]: v for name, v in contents.weights.items() if name.startswith(prefix)}
+        check_outputs(net, specs[prefix], own)
+
+
+def check_outputs(net: dict[str, Any], spec: InrSpec, weights: dict[str, torch.Tensor]) -> None:
     coords = np.linspace(-1, 1, 6 * net["d"]).reshape(6, -1)
-    assert isinstance(contents.spec, InrSpec)
-    ours = evaluate(contents.spec, contents.weights, torch.from_numpy(coords).float()).numpy()
+    ours = evaluate(spec, weights, torch.from_numpy(coords).float()).numpy()
     scale = np.abs(ours).max() + 1
     # The phase is float32 on our side: its error grows with omega times the size of the weights.
-    if max(np.abs(v).max() for v in weights.values()) < 2:
-        np.testing.assert_allclose(run_network(net, weights, coords), ours, atol=5e-3 * scale)
+    if max(float(v.abs().max()) for v in weights.values()) < 2:
+        arrays = {name: v.numpy() for name, v in weights.items()}
+        np.testing.assert_allclose(run_network(net, arrays, coords), ours, atol=5e-3 * scale)
 
 
 @pytest.mark.parametrize("file", tiny_files.FILES + tiny_files.LARGE_FILES, ids=lambda file: file.name)
@@ -392,12 +640,12 @@ def test_philox_and_table_vectors() -> None:
 
 
 def test_pixels_of_an_image() -> None:
-    data = tiny_files.FILES[-1].data()
-    net, domain, weights = read_file(data)
+    data = tiny_files.FILES[9].data()
+    networks, domain, weights = read_file(data)
     i, j = np.meshgrid(np.arange(domain["width"]), np.arange(domain["height"]))
     x = (2 * i + 1) / domain["width"] - 1
     y = (2 * j + 1) / domain["height"] - 1
-    values = run_network(net, weights, np.stack([x.ravel(), y.ravel()], axis=1))
+    values = run_network(networks[""], weights, np.stack([x.ravel(), y.ravel()], axis=1))
     peak = 2 ** domain["bits"] - 1
     pixels = np.clip(np.rint((values + 1) * peak / 2), 0, peak).reshape(4, 5, 3)
     ours = image.decode(Field(decompress(data)).evaluate, tiny_files.IMAGE)

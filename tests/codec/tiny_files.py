@@ -6,12 +6,31 @@ import numpy as np
 
 from sinr3d.codec.header import Domain, ImageDomain, OccupancyDomain, Record
 from sinr3d.codec.pipeline import pack_file
+from sinr3d.codec.scene import DefaultCameras, SceneDomain
 from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode
-from sinr3d.inr.spec import InrSpec, TensorShape, default_spec, tensor_shapes
+from sinr3d.inr.spec import AnySpec, GridSpec, InrSpec, SceneSpec, TensorShape, default_spec, tensor_shapes
 from sinr3d.sparse.blocks import vector_length
 
 IMAGE = ImageDomain(5, 4, 3)
 SHAPE = OccupancyDomain((1.5, -2.0, 0.25), 2.0, (0.95, 0.5, 0.25), 0.125, "mm")
+CAMERAS = DefaultCameras(
+    40, 30, (35.5, 36.0), (20.0, 15.0), ((1.0, 0.0, 0.0, 0.5, 0.0, 1.0, 0.0, 0.25, 0.0, 0.0, 1.0, 4.0),) * 2
+)
+SCENE = SceneDomain(
+    (-1.0, -1.5, -2.0, 1.0, 1.5, 2.0),
+    near=2.0,
+    far=6.0,
+    bounds="range",
+    samples=(16, 8),
+    direction="sh_half",
+    direction_levels=2,
+    transform=(0.0, 1.0, 0.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.5),
+    scale=0.25,
+    cameras=CAMERAS,
+)
+BARE_SCENE = SceneDomain(
+    (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0), "l2", samples=(48,), direction_levels=0, background="last_sample"
+)
 RECORD = Record("rd", 5, 7, 300, 31.5, (0, 1, 0))
 
 
@@ -20,13 +39,14 @@ class TinyFile:
     """How a tiny file is made."""
 
     name: str
-    spec: InrSpec
+    spec: AnySpec
     domain: Domain
     coder: str
     sparse_roles: tuple[str, ...] = ()
     spread: int = 21
     num_atoms: int = 300
     record: Record | None = None
+    resolution: int = 0
 
     def network(self) -> CodedNetwork:
         """Its integers."""
@@ -41,10 +61,14 @@ class TinyFile:
 
     def data(self) -> bytes:
         """Its bytes."""
-        return pack_file(self.network(), self.domain, self.coder, self.record)
+        return pack_file(self.network(), self.domain, self.coder, self.record, self.grid())
+
+    def grid(self) -> np.ndarray | None:
+        """Its occupancy grid: a ball, if it has one."""
+        return ball(self.resolution) if self.resolution else None
 
     def _sparse(self, tensor: TensorShape, salt: int, step: float) -> SinrCode:
-        length = vector_length((tensor.shape[0], tensor.shape[-1]), self.spec.width)
+        length = vector_length((tensor.shape[0], tensor.shape[-1]), tensor.width)
         shape = (tensor.size // length, max(1, length // 4))
         gaps = np.abs(integers(shape, salt + 50, 2 * (self.num_atoms // shape[1]) - 1)) // 2
         support = np.cumsum(gaps + 1, axis=1) - 1
@@ -60,6 +84,13 @@ def integers(shape: tuple[int, ...], salt: int, spread: int) -> np.ndarray:
     return (hashed % spread - spread // 2).astype(np.int32).reshape(shape)
 
 
+def ball(resolution: int) -> np.ndarray:
+    """A grid in which the cells within 3 / 4 of the centre are occupied; no floats decide."""
+    place = 2 * np.arange(resolution) + 1 - resolution
+    squared = (place**2)[:, None, None] + (place**2)[:, None] + place**2
+    return 16 * squared < 9 * resolution**2
+
+
 def _image(width: int = 4, layers: int = 1, activation: str = "sine") -> InrSpec:
     return default_spec(2, 3, width, layers, activation)
 
@@ -69,6 +100,17 @@ def _shape(width: int = 4, layers: int = 1, activation: str = "sine") -> InrSpec
 
 
 _RELU = InrSpec(2, 3, 3, 1, "relu", 1.0, 1.0, 0.0, 2)
+
+
+def _scene(log2_entries: int = 4, levels: int = 2) -> SceneSpec:
+    """A scene of three networks, two of them with feature grids."""
+    scales = tuple(2.5 * 2.0**level for level in range(levels))
+    field = InrSpec(3, 4, 4, 1, "relu", 1.0, 1.0, grid=GridSpec(scales, 2, log2_entries))
+    proposal = InrSpec(3, 1, 3, 0, "relu", 1.0, 1.0, grid=GridSpec((1.5, 3.0), 1, log2_entries, "dense"))
+    return SceneSpec((("field", field), ("color", InrSpec(7, 3, 4, 0)), ("proposal.0", proposal)))
+
+
+_BARE = SceneSpec((("field", default_spec(3, 3, 5, 1)), ("color", InrSpec(2, 3, 4, 1, "gauss", 2.0, 3.0))))
 
 FILES = (
     TinyFile("image dense range", _image(), IMAGE, "range"),
@@ -81,8 +123,11 @@ FILES = (
     TinyFile("wire sparse range", _image(3, activation="wire"), IMAGE, "range", ("hidden", "last")),
     TinyFile("relu sparse range", _RELU, IMAGE, "range", ("hidden",)),
     TinyFile("no hidden layer", _image(3, 0), IMAGE, "range"),
+    TinyFile("scene with tables", _scene(), SCENE, "range", resolution=5),
+    TinyFile("scene with tables brotli", _scene(), SCENE, "brotli", record=RECORD),
+    TinyFile("scene without tables", _BARE, BARE_SCENE, "range", ("hidden",), resolution=9),
 )
-"""Files of 100 to 250 bytes."""
+"""Files of 100 to 700 bytes."""
 
 LARGE_FILES = (
     TinyFile("columns and rows", _image(52, 1), IMAGE, "range", ("first", "hidden", "last"), num_atoms=65536),
@@ -91,5 +136,7 @@ LARGE_FILES = (
     TinyFile("wire columns", _image(50, 1, "wire"), IMAGE, "range", ("hidden", "last"), num_atoms=1000),
     TinyFile("relu wide", default_spec(3, 1, 30, 2, "relu"), SHAPE, "range", spread=3),
     TinyFile("as many outputs as neurons", default_spec(2, 3, 3, 1), IMAGE, "range", ("last",)),
+    TinyFile("scene with wide symbols", _scene(9, 3), SCENE, "range", spread=9_999_999, resolution=32),
+    TinyFile("scene with few symbols", _scene(10, 4), SCENE, "range", spread=2),
 )
 """Files of a few kB."""
