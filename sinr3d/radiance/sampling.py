@@ -34,7 +34,8 @@ class Span:
             return near + bins * (far - near)
         low, high = _piecewise(near), _piecewise(far)
         s = bins * high + (1 - bins) * low
-        return torch.where(s < 0.5, 2 * s, 1 / (2 - 2 * s).clamp(min=1e-10))
+        distances = torch.where(s < 0.5, 2 * s, 1 / (2 - 2 * s).clamp(min=1e-10))
+        return torch.where(far > near, distances, near)  # rounding would leave bins of some length
 
 
 def _piecewise(distance: Tensor) -> Tensor:
