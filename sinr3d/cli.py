@@ -348,12 +348,14 @@ class Bench:
     omp: the sparse coder beside scikit-learn, SPAMS and its matrix products alone.
     rule: the sweep of dictionary size and sparsity that fixes the paper profile's rule.
     results: the figures of the README, on the image and meshes given.
+    nerf: ns-train on a data set (one rendered for the purpose if none is given), its networks coded in every
+    way; sinr-nerf on a CUDA device, sinr-nerf-tiny at a quarter of the width on a CPU.
     """
 
-    name: Positional[Literal["omp", "rule", "results"]]
+    name: Positional[Literal["omp", "rule", "results", "nerf"]]
     """Which."""
     inputs: Positional[list[str]] = dataclasses.field(default_factory=list)
-    """Files to work on: images for rule, images and meshes for results."""
+    """What to work on: images for rule, images and meshes for results, a data set for nerf."""
     output: Annotated[str | None, arg(aliases=["-o"], metavar="DIR")] = None
     """Folder for data and plots; none are written without it."""
     quick: bool = False

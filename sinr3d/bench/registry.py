@@ -17,8 +17,8 @@ def run(
     """Runs a benchmark.
 
     Args:
-        name: "omp", "rule" or "results".
-        inputs: files to work on; none for omp.
+        name: "omp", "rule", "results" or "nerf".
+        inputs: files to work on; none for omp; a data set or none for nerf.
         output: folder for data and plots.
         quick: a smaller problem.
         on_progress: called with the fraction done.
@@ -31,6 +31,11 @@ def run(
 
         bench = omp.run(quick=quick)
         return omp.render(bench), dataclasses.asdict(bench)
+    if name == "nerf":
+        from sinr3d.bench import nerf
+
+        scene = nerf.run(inputs, output, quick, on_progress)
+        return nerf.render(scene), dataclasses.asdict(scene)
     if not inputs:
         raise UsageError(f"bench {name} needs files to work on: sinr3d bench {name} FILE ...")
     if name == "rule":

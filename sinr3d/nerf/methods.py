@@ -8,13 +8,12 @@ from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
 from nerfstudio.data.dataparsers.nerfstudio_dataparser import NerfstudioDataParserConfig
-from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from sinr3d.nerf.model import SinrModelConfig
-from sinr3d.nerf.optimizers import CosineSchedulerConfig, MuonOptimizerConfig
+from sinr3d.nerf.optimizers import AdamOptimizerConfig, CosineSchedulerConfig, MuonOptimizerConfig
 from sinr3d.nerf.pipeline import SinrPipelineConfig
 
 # Checkpoints of runs whose schedule left numpy numbers in the optimizer state (nerfstudio's own) load too.
@@ -26,7 +25,7 @@ def _optimizers(muon: float, adam: float) -> dict[str, Any]:
     return {
         "matrices": {"optimizer": MuonOptimizerConfig(lr=muon), "scheduler": CosineSchedulerConfig()},
         "others": {
-            "optimizer": AdamOptimizerConfig(lr=adam, eps=1e-15),
+            "optimizer": AdamOptimizerConfig(lr=adam),
             "scheduler": CosineSchedulerConfig(),
         },
     }

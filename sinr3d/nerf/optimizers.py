@@ -28,6 +28,19 @@ class MuonOptimizerConfig(OptimizerConfig):
     """None by default: the codec pays for bits, not for size."""
 
 
+@dataclass
+class AdamOptimizerConfig(OptimizerConfig):
+    """Adam with a short memory of squared gradients: coordinate networks change fast."""
+
+    _target: type = torch.optim.Adam
+    lr: float = 3e-3
+    """Peak learning rate."""
+    eps: float = 1e-15
+    """Against division by zero."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Decay of the means of gradients and of their squares."""
+
+
 class CosineRate:
     """Rate at a step over the peak rate: a linear warm-up, then half a cosine down to `floor`."""
 

@@ -82,7 +82,11 @@ class RadianceField:
         return torch.sigmoid(self._network("color", inputs))
 
     def _network(self, role: str, inputs: Tensor) -> Tensor:
-        return self._evaluate(self._specs[role], self._weights[role], inputs).float()
+        spec = self._specs[role]
+        # Half precision would round the phases of sines; only relu takes part in a training's autocast.
+        half = spec.activation == "relu" and torch.is_autocast_enabled(inputs.device.type)
+        with torch.autocast(inputs.device.type, enabled=half):
+            return self._evaluate(spec, self._weights[role], inputs).float()
 
     def _to_density(self, raw: Tensor, coords: Tensor) -> Tensor:
         inside = (coords.abs() < 1).all(dim=-1)
