@@ -1,6 +1,7 @@
 """LPIPS, where its weights are on this machine; never a reason to reach for the network."""
 
 import logging
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -41,6 +42,11 @@ class Lpips:
             except Exception as error:  # an optional figure must not end an evaluation
                 _log.warning("no LPIPS: %s", error)
         else:
-            _log.info("no LPIPS: %s is missing; torchvision's AlexNet puts it there", weights)
+            _say_once(f"no LPIPS: {weights} is missing; torchvision's AlexNet puts it there")
         self._missing = True
         return None
+
+
+@cache
+def _say_once(text: str) -> None:
+    _log.info("%s", text)
