@@ -126,14 +126,14 @@ def ball(
 
 def formula(
     density: Callable[[Tensor], Tensor],
-    color: Callable[[Tensor], Tensor] = lambda coords: (coords + 1) / 2,
+    hue: Callable[[Tensor], Tensor] = lambda coords: (coords + 1) / 2,
     **domain: Any,
 ) -> RadianceField:
-    """A field of functions of the coords: density (N,) and color (N, 3) from every side; float32."""
+    """A field of functions of the coords: density (N,), and color (N, 3) from every side."""
 
     def evaluate(spec: InrSpec, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         if spec.out_features == 3:
-            return torch.logit(color(inputs).double()).float()
+            return torch.logit(hue(inputs).double()).float()
         raw = density(inputs).log()[:, None]
         return torch.cat([raw, inputs], dim=-1) if spec.out_features == 4 else raw
 

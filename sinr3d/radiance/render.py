@@ -18,7 +18,8 @@ from sinr3d.radiance.grid import OccupancyGrid
 from sinr3d.radiance.sampling import Span, box_span, even_bins, resampled_bins
 
 _LEAST_WEIGHT = 1e-4
-"""Samples of less weight get no color: 255 of them would not change an 8-bit picture by four steps."""
+_UNCOLORED = 0.01
+"""Samples of less weight than these allow get no color: at most 0.01 of a ray's light, 3 steps of 8 bits."""
 
 
 @dataclass(frozen=True)
@@ -144,12 +145,13 @@ class _Samples:
         optical = density * self.lengths
         # Not the sum minus the sample's own: beside an opaque sample all the others would be lost.
         before = torch.cat([torch.zeros_like(optical[:, :1]), optical[:, :-1].cumsum(dim=-1)], dim=-1)
-        return torch.nan_to_num((1 - torch.exp(-optical)) * torch.exp(-before))
+        # Not 1 - exp: of many thin samples its rounding adds up.
+        return torch.nan_to_num(-torch.expm1(-optical) * torch.exp(-before))
 
     def colors(self, features: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Color along each ray (N, 3), and the background."""
         num_rays, num_samples = weights.shape
-        seen = weights.detach().view(-1)[self.kept] > _LEAST_WEIGHT
+        seen = self._seen(weights)
         last_sample = self.field.domain.background == "last_sample"
         if last_sample:
             seen = seen | (self.kept % num_samples == num_samples - 1)
@@ -167,8 +169,7 @@ class _Samples:
     @torch.enable_grad()
     def normals(self, weights: Tensor) -> Tensor:
         """Unit normals (N, 3) in the scene frame."""
-        seen = weights.detach().view(-1)[self.kept] > _LEAST_WEIGHT
-        index = self.kept[seen]
+        index = self.kept[self._seen(weights)]
         rays = index // weights.shape[1]
         distances = self.middles.reshape(-1)[index, None]
         positions = (self.origins[rays] + distances * self.directions[rays]).detach().requires_grad_()
@@ -177,6 +178,11 @@ class _Samples:
         share = weights.detach().view(-1)[index, None] * functional.normalize(-gradient, dim=-1)
         total = torch.zeros(len(weights), 3, device=share.device).index_add(0, rays, share)
         return functional.normalize(total, dim=-1)
+
+    def _seen(self, weights: Tensor) -> Tensor:
+        """Which of the kept samples (K,) are worth a color."""
+        least = min(_LEAST_WEIGHT, _UNCOLORED / weights.shape[1])
+        return weights.detach().view(-1)[self.kept] > least
 
     def _spread(self, values: Tensor) -> Tensor:
         """Values (K,) of the kept samples among zeros (N, S)."""
