@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sinr3d.codec.scene import SceneDomain
-from sinr3d.errors import UsageError
+from sinr3d.errors import EmptyMeshError, UsageError
 from sinr3d.modalities.isosurface import CHUNK, Progress, extract, without_small_parts
 from sinr3d.radiance.field import RadianceField
 from sinr3d.radiance.grid import OccupancyGrid
@@ -55,8 +55,8 @@ def scene_mesh(
     level = default_iso(field.domain) if iso is None else iso
     if not 4 <= resolution <= 2048:
         raise UsageError(f"the resolution is 4 to 2048 cells, got {resolution}")
-    if not level > 0:
-        raise UsageError(f"the density on the surface is above 0, got {level}")
+    if not 0 < level < math.inf:
+        raise UsageError(f"the density on the surface is above 0 and finite, got {level}")
     half_sizes = _half_sizes(field.domain)
     longest = float(half_sizes.max())
     unit_coords = torch.from_numpy(longest / half_sizes * _reach(field.domain)).float()
@@ -66,16 +66,23 @@ def scene_mesh(
         density = field.density(coords)[0].clamp(min=1e-10, max=1e10)
         if grid is not None:
             density = torch.where(grid.contains(coords), density, 1e-10)
+        if field.domain.contraction == "l2":
+            density = torch.where(coords.norm(dim=-1) < _INNER, density, 1e-10)
         return density.log()[:, None]
 
-    vertices, faces = extract(log_density, half_sizes / longest, resolution, math.log(level), progress)
+    try:
+        vertices, faces = extract(log_density, half_sizes / longest, resolution, math.log(level), progress)
+    except EmptyMeshError as error:  # it speaks of the logarithm
+        raise EmptyMeshError(
+            f"the density is nowhere above {level:g}, so there is no surface to mesh; lower iso"
+        ) from error
     vertices, faces = without_small_parts(vertices, faces, min_part)
     coords = torch.from_numpy(vertices).float() * unit_coords
     positions = field.positions(coords.to(field.device)).cpu().double().numpy()
     mesh = trimesh.Trimesh(positions, faces, process=False)
     colors = _colors(field, coords, mesh.vertex_normals)
     if not scene_frame:
-        mesh.vertices = to_data_frame(positions, field.domain)
+        mesh = trimesh.Trimesh(*_in_data_frame(positions, faces, field.domain), process=False)
     mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=colors)
     return mesh
 
@@ -87,6 +94,14 @@ def to_data_frame(positions: NDArray[np.float64], domain: SceneDomain) -> NDArra
     """
     transform = np.array(domain.transform).reshape(3, 4)
     return np.linalg.solve(transform[:, :3], (positions / domain.scale - transform[:, 3]).T).T
+
+
+def _in_data_frame(
+    positions: NDArray[np.float64], faces: NDArray[np.int64], domain: SceneDomain
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Vertices (V, 3) and faces (F, 3) in the data's frame, oriented outwards there too."""
+    mirrored = np.linalg.det(np.array(domain.transform).reshape(3, 4)[:, :3]) < 0
+    return to_data_frame(positions, domain), faces[:, ::-1] if mirrored else faces
 
 
 def _half_sizes(domain: SceneDomain) -> NDArray[np.float64]:
