@@ -1,13 +1,14 @@
 """Steps by sensitivity, the search of the error, and the choice between dense and sparse codes."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_files import IMAGE, integers
+from tiny_files import FILES, IMAGE, integers
 
 from sinr3d.codec import allocate, quantizer
 from sinr3d.codec.allocate import Gains, dense_plans, measure_gains, search_error
@@ -25,7 +26,7 @@ from sinr3d.codec.tensors import (
     encode_tensors,
 )
 from sinr3d.inr.mlp import build, evaluate
-from sinr3d.inr.spec import InrSpec, default_spec, tensor_shapes
+from sinr3d.inr.spec import InrSpec, SceneSpec, default_spec, tensor_shapes
 
 PROBE = torch.linspace(-1, 1, 400).reshape(-1, 2)
 
@@ -119,6 +120,38 @@ def test_better_codes_only_take_what_costs_less() -> None:
     chosen = allocate.better_codes(weights | {tensor.name: torch.from_numpy(sparse)}, spec, plans)
     assert isinstance(chosen[tensor.name], SinrPlan)
     assert {name for name, plan in chosen.items() if isinstance(plan, SinrPlan)} == {tensor.name}
+
+
+def scene_weights(spec: SceneSpec) -> dict[str, torch.Tensor]:
+    """Fresh networks whose tables are as large as trained ones."""
+    return {
+        f"{role}/{name}": value * (1e3 if name.startswith("grid.") else 1.0)
+        for role, network in spec.networks
+        for name, value in build(network, seed=2).weights().items()
+    }
+
+
+def test_plans_of_a_scene() -> None:
+    spec = FILES[10].spec
+    assert isinstance(spec, SceneSpec)
+    weights = scene_weights(spec)
+    coords = torch.rand(300, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    def outputs(moved: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        own = {name.removeprefix("field/"): v for name, v in moved.items() if name.startswith("field/")}
+        return evaluate(spec["field"], own, coords)
+
+    gains = measure_gains(weights, spec, outputs)
+    assert list(gains.by_name) == [t.name for t in tensor_shapes(spec)]
+    assert all(gain == 1e-12 for name, gain in gains.by_name.items() if not name.startswith("field/"))
+    assert all(gain > 1e-12 for name, gain in gains.by_name.items() if name.startswith("field/"))
+    plans = dense_plans(gains, weights, spec, 1e-8)
+    exact, decoded = outputs(weights), outputs(decode_tensors(encode_tensors(weights, spec, plans)))
+    assert 0.2e-8 < float((decoded - exact).square().mean()) < 5e-8
+    better = allocate.better_codes(weights, spec, plans)
+    tables = [t.name for t in tensor_shapes(spec) if t.role == "table"]
+    assert len(tables) == 4
+    assert all(better[name] == plans[name] for name in tables)
 
 
 def test_matrices_longer_than_the_limit_have_no_sparse_candidates() -> None:

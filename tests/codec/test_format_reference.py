@@ -230,7 +230,7 @@ EMPTY_BROTLI: bytes = brotli.compress(b"")
 
 
 class RangeReader:
-    """Sections 7.1 to 7.6."""
+    """Sections 7.1 to 7.4, and tokens."""
 
     def __init__(self, data: bytes) -> None:
         data += bytes(-len(data) % 4)
@@ -259,7 +259,7 @@ class RangeReader:
         return value
 
     def token(self, frequencies: list[int]) -> int:
-        """Section 7.5: the index of a token."""
+        """Section 9.2: the number of a token."""
         scale, size, below = self.range >> 24, len(frequencies), 0
         refuse_unless(self.point < scale << 24)
         edges = [0]
@@ -366,7 +366,7 @@ class BrotliReader:
 
 
 class TableReader:
-    """Section 7.5."""
+    """Section 9."""
 
     def __init__(self, data: bytes) -> None:
         cursor = Cursor(data)
@@ -455,7 +455,7 @@ class TableReader:
 
 
 def read_occupancy_grid(data: bytes) -> np.ndarray:
-    """Section 12."""
+    """Section 10."""
     cursor = Cursor(data)
     size = cursor.varint()
     blocks = -(-size // 4)

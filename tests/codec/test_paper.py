@@ -3,11 +3,14 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_allocate import scene_weights
+from tiny_files import FILES, SCENE
 
 from sinr3d.codec.paper import BITS, NUM_ATOMS, paper_plans, sparsity_of
+from sinr3d.codec.pipeline import compress, decompress
 from sinr3d.codec.tensors import DensePlan, SinrPlan
 from sinr3d.inr.mlp import build
-from sinr3d.inr.spec import default_spec, tensor_shapes
+from sinr3d.inr.spec import SceneSpec, default_spec, tensor_shapes
 from sinr3d.sparse.blocks import vector_length
 
 
@@ -48,4 +51,18 @@ def test_values_fit_16_bits() -> None:
     weights = build(spec).weights()
     for name, plan in paper_plans(weights, spec).items():
         if isinstance(plan, DensePlan):
+            assert 32767 * (1 - 1 / 128) - 1 <= float(weights[name].abs().max()) / plan.step <= 32767.5
+
+
+def test_a_scene_has_16_bit_tables_and_sparse_hidden_matrices() -> None:
+    spec = FILES[10].spec
+    assert isinstance(spec, SceneSpec)
+    weights = scene_weights(spec)
+    plans = paper_plans(weights, spec, num_atoms=500)
+    roles = {t.name: t.role for t in tensor_shapes(spec)}
+    assert {roles[name] for name, plan in plans.items() if isinstance(plan, SinrPlan)} == {"hidden"}
+    decoded = decompress(compress(weights, spec, SCENE, plans, coder="brotli")).weights
+    for name, plan in plans.items():
+        if isinstance(plan, DensePlan):
+            assert float((decoded[name] - weights[name]).abs().max()) <= plan.step / 2 * (1 + 1e-6)
             assert 32767 * (1 - 1 / 128) - 1 <= float(weights[name].abs().max()) / plan.step <= 32767.5
