@@ -46,7 +46,8 @@ def pack_tables(tables: list[np.ndarray], reached: list[np.ndarray]) -> bytes:
     """
     encoder = TableEncoder()
     for table, mask in zip(tables, reached, strict=True):
-        code_table(encoder, table, mask, _best_fineness(table, mask))
+        own = table.copy()  # coding writes in place
+        code_table(encoder, own, mask, _best_fineness(own, mask))
     return encoder.finish()
 
 

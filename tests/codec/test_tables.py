@@ -54,6 +54,12 @@ def test_round_trip(seed: int, shapes: list[tuple[int, int]], spread: int) -> No
     round_trip(*symbols, reached=[rng.random(len(table)) < 0.5 for table in symbols])
 
 
+def test_packing_leaves_the_caller_s_tables_alone() -> None:
+    table = integers((300, 2), 0, 9)
+    table.flags.writeable = False
+    round_trip(table)
+
+
 @pytest.mark.parametrize("value", [0, 1, -1, 15, 16, -16, 19, 20, 31, 32, -12345, MAX_SYMBOL, -MAX_SYMBOL])
 def test_extreme_symbols(value: int) -> None:
     round_trip(np.full((70, 2), value, np.int32))
