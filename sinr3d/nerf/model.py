@@ -21,13 +21,15 @@ from sinr3d.inr.spec import DEFAULT_OMEGAS, DEFAULT_SIGMAS, InrSpec, SceneSpec, 
 from sinr3d.nerf.losses import distortion_loss, proposal_loss
 from sinr3d.nerf.optimizers import set_run_length
 from sinr3d.radiance.field import RadianceField
-from sinr3d.radiance.grid import OccupancyGrid, cell_points, grow
+from sinr3d.radiance.grid import OccupancyGrid, cell_points
 from sinr3d.radiance.lpips import Lpips
 from sinr3d.radiance.render import Rendered, ray_span, render_rays
 from sinr3d.radiance.sampling import Span
 
 _GRID_DECAY = 0.9
 _GRID_CHUNK = 1 << 16
+_EARLY_STEPS = 1000
+_FIRST_RAW_DENSITY = -2.0
 _OPAQUE_SAMPLE = 0.01  # a cell is empty where one sample would be more transparent than this
 
 
@@ -80,9 +82,9 @@ class SinrModelConfig(ModelConfig):
     """Weight of the loss that gathers density into surfaces."""
     grid_resolution: int = 64
     """Cells along an axis of the occupancy grid; 0 is none."""
-    grid_update_every: int = 50
-    """Steps between its updates."""
-    grid_warm_up: int = 100
+    grid_update_every: int = 25
+    """Steps between its updates; four times as many after 1,000 steps."""
+    grid_warm_up: int = 50
     """Steps before it is used."""
     background_color: Literal["white", "black", "last_sample"] = "white"
     """Behind the scene when it is looked at; RGBA data is trained in front of random colors."""
@@ -113,6 +115,8 @@ class SinrModel(Model):
         self.networks = nn.ModuleDict(
             {_key(role): build(spec, seed) for seed, (role, spec) in enumerate(self.spec.networks)}
         )
+        if self.config.scene_spec is None:
+            self._clear_space()
         resolution = max(self.config.grid_resolution, 1)
         self.register_buffer("grid_density", torch.zeros(resolution**3))
         self.register_buffer("grid_ready", torch.zeros((), dtype=torch.bool))
@@ -121,6 +125,13 @@ class SinrModel(Model):
         self._field: RadianceField | None = None
         self._lpips = Lpips()
         self._evaluate = torch.compile(evaluate, dynamic=True) if self.config.compile else evaluate
+
+    @torch.no_grad()
+    def _clear_space(self) -> None:
+        """Lets a new field begin almost transparent: fog is slow to clear, and every sample in it is paid."""
+        network = self.networks["field"]
+        assert isinstance(network, Mlp)
+        network.named_tensors()["last.bias"][0] = _FIRST_RAW_DENSITY
 
     @property
     def field(self) -> RadianceField:
@@ -161,12 +172,13 @@ class SinrModel(Model):
             return OccupancyGrid(torch.isinf(density))
         diagonal = float((self.field.box[1] - self.field.box[0]).max())
         threshold = _OPAQUE_SAMPLE * self.domain.samples[-1] / diagonal
-        return OccupancyGrid(grow(density > min(threshold, float(density.mean()))))
+        return OccupancyGrid(density > min(threshold, float(density.mean())))
 
     @torch.no_grad()
     def update_grid(self, step: int) -> None:
         """Looks at a random point of every cell; keeps the decaying maximum."""
-        if step < self.config.grid_warm_up or step % self.config.grid_update_every:
+        every = self.config.grid_update_every * (1 if step < _EARLY_STEPS else 4)
+        if step < self.config.grid_warm_up or step % every:
             return
         generator = torch.Generator().manual_seed(step)
         points = cell_points(self.config.grid_resolution, generator).to(self.device)
@@ -190,7 +202,9 @@ class SinrModel(Model):
         attributes = training_callback_attributes
         trainer = attributes.trainer
         if trainer is not None and attributes.optimizers is not None:
-            set_run_length(attributes.optimizers.schedulers, trainer.config.max_num_iterations)
+            # A resumed run takes this many more.
+            steps = trainer._start_step + trainer.config.max_num_iterations
+            set_run_length(attributes.optimizers, steps)
         callbacks = []
         if self.config.grid_resolution:
             after = [TrainingCallbackLocation.AFTER_TRAIN_ITERATION]

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, field
 
 import torch
-from nerfstudio.engine.optimizers import OptimizerConfig
+from nerfstudio.engine.optimizers import OptimizerConfig, Optimizers
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -60,7 +60,7 @@ class CosineSchedulerConfig(SchedulerConfig):
 
     _target: type = field(default_factory=lambda: CosineScheduler)
     steps: int = 0
-    """Length of the cosine; 0 is the run's --max-num-iterations."""
+    """Length of the cosine; 0 is the whole run's, to the end of --max-num-iterations."""
     warm_up: int = 50
     """Steps of linear warm-up."""
     floor: float = 0.01
@@ -79,9 +79,17 @@ class CosineScheduler(Scheduler):
         return LambdaLR(optimizer, rate)
 
 
-def set_run_length(schedulers: dict, steps: int) -> None:
-    """Tells every schedule that was not given a length how long the run is."""
-    for scheduler in schedulers.values():
+def set_run_length(optimizers: Optimizers, steps: int) -> None:
+    """Tells every schedule that was not given a length where the run ends.
+
+    A resumed run has loaded the length of the first one: its cosine now ends where the resumed run does.
+
+    Args:
+        optimizers: of the run, with their configurations.
+        steps: of the whole run, those before it was resumed included.
+    """
+    for name, scheduler in optimizers.schedulers.items():
+        given = getattr(optimizers.config[name]["scheduler"], "steps", 0)
         for rate in getattr(scheduler, "lr_lambdas", []):
-            if isinstance(rate, CosineRate) and rate.steps == 1 << 30:
-                rate.steps = steps
+            if isinstance(rate, CosineRate):
+                rate.steps = given or steps
