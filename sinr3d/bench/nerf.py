@@ -9,22 +9,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from PIL import Image
 from rich.table import Table
 
 from sinr3d.baselines import weights as weight_rivals
 from sinr3d.bench import table
 from sinr3d.bench.table import Row
 from sinr3d.codec.pipeline import Contents, decompress
+from sinr3d.codec.scene import SceneDomain
 from sinr3d.config import EncodeOptions
 from sinr3d.errors import MissingFileError, SinrError, UsageError
 from sinr3d.evaluation import ViewOptions, evaluate_field
-from sinr3d.field import Field
+from sinr3d.field import Field, decode
 from sinr3d.inr.mlp import Weights
+from sinr3d.radiance.views import load_views
 
 Progress = Callable[[float], None]
 _TRAIN_SHARE = 0.6  # of the progress bar
 _AS_GOOD_DB = 0.02
-_SCENE_SIZE = 100
+_SCENE_SIZE = 160
+_PICTURES = 4
 
 PUBLISHED = (
     Row("NeRF (Mildenhall et al. 2020)", "", 5_000_000, 32.54, note="published: Lego, 800 x 800, 100 views"),
@@ -83,8 +88,10 @@ def run(inputs: list[str], output: str | None, quick: bool, on_progress: Progres
     seconds = time.monotonic() - start
     progress(_TRAIN_SHARE)
     rows = work.rows(lambda fraction: progress(_TRAIN_SHARE + (1 - _TRAIN_SHARE) * fraction))
-    bench = NerfBench(rows, " ".join(work.command), round(seconds, 1), work.device)
+    command = " ".join([Path(work.command[0]).name, *work.command[1:]])
+    bench = NerfBench(rows, command, round(seconds, 1), work.device)
     (folder / "nerf.md").write_text(markdown(bench), encoding="utf-8")
+    work.picture().save(folder / "nerf.png")
     return bench
 
 
@@ -128,8 +135,6 @@ class _Work:
 
     @staticmethod
     def plan(data: Path, folder: Path, quick: bool, own_scene: bool) -> "_Work":
-        import torch
-
         device = "cuda" if torch.cuda.is_available() else "cpu"
         method = "sinr-nerf-tiny" if quick or device == "cpu" else "sinr-nerf"
         resize = 1.0 if method == "sinr-nerf" or own_scene else 0.25
@@ -163,6 +168,19 @@ class _Work:
             rows.append(self._rival_row(rival, exact, floor))
             progress((index + 1) / len(names))
         return rows
+
+    def picture(self) -> Image.Image:
+        """A few test views, the originals above what the file renders."""
+        field = decode((self.run_folder / "scene.sinr").read_bytes(), self.device)
+        domain = field.domain
+        assert isinstance(domain, SceneDomain)
+        transform = torch.tensor(domain.transform).view(3, 4)
+        views = load_views(self.data, "test", transform=transform, scale=domain.scale, resize=self.resize)[
+            :_PICTURES
+        ]
+        pairs = [torch.cat([view.image(domain.color), field.render(view.camera).rgb]) for view in views]
+        pixels = (torch.cat(pairs, dim=1).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        return Image.fromarray(pixels)
 
     def _row(self, name: str, contents: Contents, num_bytes: int, note: str, setting: str = "") -> Row:
         start = time.monotonic()
