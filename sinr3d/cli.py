@@ -151,9 +151,10 @@ class Encode:
 
 @dataclass(frozen=True)
 class Decode:
-    """Decode a .sinr file: an image to .png ..., a shape to a mesh (.ply .obj .stl .glb .off).
+    """Decode a .sinr file: an image to .png ..., a shape or a scene to a mesh (.ply .obj .stl .glb .off).
 
-    Needs no option that encoding chose.
+    Needs no option that encoding chose. Of a scene this is its surface with colors, as sinr3d mesh makes it;
+    pictures of it are made by sinr3d render.
     """
 
     input: Positional[str]
@@ -161,9 +162,9 @@ class Decode:
     output: Output
     """The file to write, or - for standard output (PNG or PLY unless --format says otherwise)."""
     resolution: int = 256
-    """Shapes: cells along the longest side."""
+    """Shapes and scenes: cells along the longest side."""
     min_part: float = 1e-3
-    """Shapes: pieces below this share of the largest one's volume are dropped; 0 keeps all."""
+    """Shapes and scenes: pieces below this share of the largest one's volume are dropped; 0 keeps all."""
     format: str | None = None
     """Suffix of the output, where its name has none: .png, .glb, ..."""
     device: str = "cpu"

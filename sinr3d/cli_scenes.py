@@ -171,21 +171,23 @@ class Render:
 
     def run(self) -> None:
         """Renders to a file or a folder."""
-        if self.orbit is not None and self.camera_path is not None:
-            raise UsageError("give --orbit or --camera-path, not both")
+        self._check()
         from sinr3d.radiance import movie
+        from sinr3d.radiance.cameras import read_camera_path
 
+        path = None if self.camera_path is None else read_camera_path(self.camera_path)
         count = self.orbit or (1 if Path(self.output).suffix.lower() == ".png" else 60)
-        if self.camera_path is None:
-            movie.check_frames_output(self.output, total=count, force=self.force)
+        total = count if path is None else len(path.cameras)
+        movie.check_frames_output(self.output, total=total, force=self.force)
         field = console.open_field(self.input, self.device)
-        cameras, fps = self._cameras(field, count)
-        if self.camera_path is not None:
-            movie.check_frames_output(self.output, total=len(cameras), force=self.force)
+        if field.kind != "nerf":
+            raise UsageError(f"{self.input}: a field of kind {field.kind}; only scenes are rendered")
+        cameras = self._orbit(field, count) if path is None else list(path.cameras)
+        fps = self.fps or (_FPS if path is None else path.fps)
         start = time.monotonic()
         with console.fraction_bar("rendering") as on_progress:
             frames = _frames(field, cameras, on_progress)
-            movie.write_frames(frames, self.output, self.fps or fps, total=len(cameras))
+            movie.write_frames(frames, self.output, fps, total=len(cameras))
         seconds = time.monotonic() - start
         result = {
             "output": self.output,
@@ -201,20 +203,26 @@ class Render:
             f"{seconds / len(cameras):.2f} s each"
         )
 
-    def _cameras(self, field: "Field", count: int) -> tuple[list["Camera"], float]:
+    def _check(self) -> None:
+        """Refuses options that contradict each other or are out of range, before any work."""
+        if self.camera_path is not None and (self.orbit is not None or self.size is not None):
+            raise UsageError("a path has its own frames and size: give --camera-path without --orbit, --size")
+        if self.orbit is not None and self.orbit < 1:
+            raise UsageError(f"an orbit has at least one frame, got --orbit {self.orbit}")
+        if self.fps is not None and not self.fps > 0:
+            raise UsageError(f"--fps is above 0, got {self.fps:g}")
+        if self.output == "-":
+            raise UsageError("frames go to a file or a folder, not to standard output; name one with -o")
+
+    def _orbit(self, field: "Field", count: int) -> list["Camera"]:
         from sinr3d.radiance import cameras
 
-        if self.camera_path is not None:
-            path = cameras.read_camera_path(self.camera_path)
-            return list(path.cameras), path.fps
         views = field.cameras
-        if field.kind != "nerf":
-            raise UsageError(f"{self.input}: a field of kind {field.kind}; only scenes are rendered")
         if not views:
             raise UsageError(f"{self.input}: the file suggests no views; give --camera-path")
         if self.size is not None:
             views = [_sized(view, self.size) for view in views]
-        return cameras.orbit_through(views, count), _FPS
+        return cameras.orbit_through(views, count)
 
 
 def _sized(camera: "Camera", size: str) -> "Camera":

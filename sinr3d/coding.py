@@ -14,7 +14,7 @@ from sinr3d.codec.tensors import Plan, decode_tensors, encode_tensors
 from sinr3d.config import EncodeOptions
 from sinr3d.errors import TargetError
 from sinr3d.inr.mlp import Weights
-from sinr3d.inr.spec import AnySpec, tensor_shapes
+from sinr3d.inr.spec import AnySpec, SceneSpec, tensor_shapes
 
 _COARSER = (1.5, 1.2, 1.08, 1.03, 1.015)
 _MOST_SPARSE_TRIALS = 100_000  # weights of a network that is small enough to try sparse codes on in seconds
@@ -165,10 +165,14 @@ def _target(trained: Trained, options: EncodeOptions) -> float | None:
 
 
 def _check_target(data: bytes, score: float, trained: Trained, options: EncodeOptions) -> None:
-    remedy = "raise --effort or --width, or lower the target"
+    scene = isinstance(trained.spec, SceneSpec)
     target = _target(trained, options)
     # An interrupted run keeps what it has; its caller is told so.
     if target is not None and score < target and not trained.interrupted:
-        raise TargetError(f"{trained.metric} {target:g} asked for, {score:.4f} reached; {remedy}")
+        remedy = "train longer or a larger model" if scene else "raise --effort or --width"
+        raise TargetError(
+            f"{trained.metric} {target:g} asked for, {score:.4f} reached; {remedy}, or lower the target"
+        )
     if options.target_size is not None and len(data) > options.target_size:
-        raise TargetError(f"{options.target_size} bytes asked for, {len(data)} reached; lower --width")
+        remedy = "train a smaller model, or raise the target" if scene else "lower --width"
+        raise TargetError(f"{options.target_size} bytes asked for, {len(data)} reached; {remedy}")

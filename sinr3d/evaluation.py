@@ -42,7 +42,8 @@ def evaluate_file(data: bytes, reference: str | Path, device: str = "cpu") -> di
     Returns:
         kind and bytes; "psnr" (dB; infinite where all samples are equal), "ssim" (None where the image is
         smaller than its 11 x 11 window) and "bpp" of an image; "iou", "iou_near" and "points" of a shape;
-        means of "psnr", "ssim" and, where it can be had, "lpips_alex" over the "views" of a scene.
+        means of the same "psnr" and "ssim" and, where it can be had, "lpips_alex" over the "views" of a
+        scene.
 
     Raises:
         SinrError: the file or the reference is refused, or they do not belong together.
@@ -78,13 +79,14 @@ def _score_scene(field: Field, folder: Path, options: ViewOptions) -> dict[str, 
     for index, view in enumerate(views):
         original, decoded = view.image(behind), field.render(view.camera).rgb
         scores["psnr"].append(metrics.psnr(original.numpy(), decoded.numpy(), peak=1.0))
-        scores["ssim"].append(metrics.ssim(original.numpy(), decoded.numpy()))
+        if min(original.shape[:2]) >= _SSIM_WINDOW:
+            scores["ssim"].append(metrics.ssim(original.numpy(), decoded.numpy()))
         distance = lpips(decoded, original)
         scores["lpips_alex"] += [] if distance is None else [distance]
         if options.on_progress is not None:
             options.on_progress((index + 1) / len(views))
     means = {name: round(sum(each) / len(each), 5) for name, each in scores.items() if each}
-    return {**means, "views": len(views)}
+    return {"psnr": means.pop("psnr"), "ssim": means.pop("ssim", None), **means, "views": len(views)}
 
 
 def _check_suffix(reference: Path, kind: str, known: tuple[str, ...]) -> None:

@@ -155,19 +155,17 @@ def default_cameras(count: int = 3, size: int = 24, distance: float = 3.0) -> De
     return DefaultCameras(size, size, (like.fx, like.fy), (like.cx, like.cy), poses)
 
 
-def write_data_set(
-    folder: Path, views: list[Camera], picture: Callable[[Camera], Tensor], split: str = "test"
-) -> Path:
-    """A data set in nerf-synthetic's layout: what `picture` gives (H, W, 3 or 4) of each view."""
+def write_data_set(folder: Path, views: list[tuple[Camera, Tensor]], split: str = "test") -> Path:
+    """A data set in nerf-synthetic's layout, of cameras in the data's frame and pictures (H, W, 3 or 4)."""
     (folder / split).mkdir(parents=True)
     frames = []
-    for i, view in enumerate(views):
-        pixels = (picture(view).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    for i, (view, picture) in enumerate(views):
+        pixels = (picture.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         Image.fromarray(pixels).save(folder / split / f"r_{i}.png")
         matrix = [*view.pose.tolist(), [0.0, 0.0, 0.0, 1.0]]
         frames.append({"file_path": f"./{split}/r_{i}", "transform_matrix": matrix})
-    angle = 2 * math.atan(0.5 * views[0].width / views[0].fx)
-    table = {"camera_angle_x": angle, "frames": frames}
+    like = views[0][0]
+    table = {"camera_angle_x": 2 * math.atan(0.5 * like.width / like.fx), "frames": frames}
     (folder / f"transforms_{split}.json").write_text(json.dumps(table))
     return folder
 
