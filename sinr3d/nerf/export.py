@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sinr3d import coding
 from sinr3d.codec.scene import DefaultCameras, SceneDomain
+from sinr3d.codec.tables import reached_entries
 from sinr3d.config import EncodeOptions
 from sinr3d.files import write_bytes
 from sinr3d.inr.mlp import Weights
@@ -117,9 +118,22 @@ def scene_of(pipeline: Any) -> Scene:
         scene = Scene(model.spec, weights, model.domain, grid)
     else:
         parts = nerfacto.from_model(model)
-        scene = Scene(parts.spec, parts.weights, parts.domain, None, parts.notes)
+        weights = _without_unreached(parts.spec, parts.weights)
+        scene = Scene(parts.spec, weights, parts.domain, None, parts.notes)
     domain = replace(scene.domain, transform=transform, scale=float(parsed.dataparser_scale), cameras=cameras)
     return replace(scene, domain=domain)
+
+
+def _without_unreached(spec: SceneSpec, weights: Weights) -> Weights:
+    """The weights with zeros in the table entries that no grid point reaches: nothing that is seen changes."""
+    weights = dict(weights)
+    for role, network in spec.networks:
+        for level in range(len(network.grid.scales) if network.grid is not None else 0):
+            assert network.grid is not None
+            name = f"{role}/grid.{level}"
+            reached = torch.from_numpy(reached_entries(network.grid, level))
+            weights[name] = weights[name] * reached[:, None]
+    return weights
 
 
 def _model(pipeline: Any) -> Any:
