@@ -125,7 +125,7 @@ def scene_of(pipeline: Any) -> Scene:
 
 
 def _without_unreached(spec: SceneSpec, weights: Weights) -> Weights:
-    """The weights with zeros in the table entries that no grid point reaches: nothing that is seen changes."""
+    """The weights with zeros in the table entries that no grid point reaches; no picture changes."""
     weights = dict(weights)
     for role, network in spec.networks:
         for level in range(len(network.grid.scales) if network.grid is not None else 0):
