@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-import torch
 from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManagerConfig
 from nerfstudio.data.dataparsers.blender_dataparser import BlenderDataParserConfig
@@ -12,13 +10,12 @@ from nerfstudio.engine.trainer import TrainerConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipelineConfig
 from nerfstudio.plugins.types import MethodSpecification
 
+from sinr3d.nerf.checkpoints import allow_numpy_scalars
 from sinr3d.nerf.model import SinrModelConfig
 from sinr3d.nerf.optimizers import AdamOptimizerConfig, CosineSchedulerConfig, MuonOptimizerConfig
 from sinr3d.nerf.pipeline import SinrPipelineConfig
 
-# Checkpoints of runs whose schedule left numpy numbers in the optimizer state (nerfstudio's own) load too.
-_NUMPY_SCALAR: Any = np.float64(0).__reduce__()[0]  # its module has another name in numpy 1 and 2
-torch.serialization.add_safe_globals([_NUMPY_SCALAR, np.dtype, type(np.dtype("f8"))])
+allow_numpy_scalars()  # every ns- command imports this module before it loads a checkpoint
 
 
 def _optimizers(muon: float, adam: float) -> dict[str, Any]:

@@ -5,6 +5,8 @@ takes a wrong checkpoint for a right one. This one does not.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from sinr3d.errors import (
     UnsupportedFeatureError,
     UnsupportedVersionError,
 )
+from sinr3d.nerf.checkpoints import allow_numpy_scalars
 from sinr3d.nerf.model import SinrModelConfig
 
 CHECKPOINTS = "nerfstudio_models"
@@ -66,7 +69,6 @@ def load_run(path: str | Path, data: str | Path | None = None, device: str = "cp
         )
     step, state = _load_checkpoint(folder)
     _find_data(config, folder, data)
-    _quiet_lpips(config)
     pipeline = _set_up(config, device)
     _load_weights(pipeline, state, folder)
     pipeline.eval()
@@ -103,6 +105,7 @@ def _load_checkpoint(folder: Path) -> tuple[int, dict[str, Any]]:
         raise MissingFileError(
             f"{folder}: no checkpoint in {CHECKPOINTS}/; ns-train writes one every --steps-per-save steps"
         )
+    allow_numpy_scalars()
     try:
         loaded = torch.load(found[-1], map_location="cpu", weights_only=True)
         return int(loaded["step"]), dict(loaded["pipeline"])
@@ -125,18 +128,24 @@ def _find_data(config: TrainerConfig, folder: Path, data: str | Path | None) -> 
     manager.data = parser.data = found.resolve()
 
 
-def _quiet_lpips(config: TrainerConfig) -> None:
-    """Keeps nerfacto from fetching AlexNet: its model makes an LPIPS that rendering never uses."""
-    if not is_nerfacto(config.pipeline.model):
-        return
-    import nerfstudio.models.nerfacto as module
+@contextmanager
+def _without_lpips() -> Iterator[None]:
+    """Keeps nerfacto from fetching AlexNet: its model makes an LPIPS, which rendering never uses."""
+    import torchmetrics.image.lpip as module
 
-    setattr(module, "LearnedPerceptualImagePatchSimilarity", lambda **_: None)  # noqa: B010 (a module's name)
+    name = "LearnedPerceptualImagePatchSimilarity"
+    known = getattr(module, name)
+    setattr(module, name, lambda *_, **__: None)
+    try:
+        yield
+    finally:
+        setattr(module, name, known)
 
 
 def _set_up(config: TrainerConfig, device: str) -> Any:
     try:
-        return config.pipeline.setup(device=device, test_mode="test")
+        with _without_lpips():
+            return config.pipeline.setup(device=device, test_mode="test")
     except (FileNotFoundError, AssertionError) as error:
         parser: Any = config.pipeline.datamanager.dataparser  # type: ignore[attr-defined]
         raise MissingFileError(f"{parser.data}: the data set cannot be read: {error}") from error
