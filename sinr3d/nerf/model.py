@@ -183,6 +183,8 @@ class SinrModel(Model):
         generator = torch.Generator().manual_seed(step)
         points = cell_points(self.config.grid_resolution, generator).to(self.device)
         seen = torch.cat([self.field.density(part)[0] for part in points.split(_GRID_CHUNK)])
+        # Infinity marks a grid that was set as a whole; exp reaches it too.
+        seen = seen.nan_to_num()
         self.grid_density.copy_(torch.maximum(self.grid_density * _GRID_DECAY, seen))
         self.grid_ready.fill_(True)
         self._grid = None
