@@ -1,7 +1,9 @@
 """The verbs of scenes: a run of ns-train to a file and back, and pictures of a file."""
 
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -75,7 +77,7 @@ class Export:
             device=console.device_named(self.device),
         )
         start = time.monotonic()
-        with console.status("loading nerfstudio and the run"):
+        with console.status("loading nerfstudio and the run"), redirect_stdout(sys.stderr):
             export, runs = _plugin("export"), _plugin("runs")
             run = runs.load_run(self.run_path, self.data, options.device)
         with console.status("choosing how to code each tensor"):
@@ -134,7 +136,7 @@ class Restore:
         if dataset is not None and not dataset.exists():
             raise MissingFileError(f"{dataset}: no such data set")
         data = files.read_bytes(self.input)
-        with files.naming(self.input), console.status("writing the run"):
+        with files.naming(self.input), console.status("writing the run"), redirect_stdout(sys.stderr):
             restore = _plugin("restore")
             path = restore.restore_run(data, folder, dataset, resize=self.resize, normals=self.normals)
         console.say(f"{path}: open it with ns-viewer --load-config {path}")

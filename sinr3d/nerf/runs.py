@@ -4,11 +4,11 @@ nerfstudio's own loader exits the process, looks for data and checkpoints relati
 takes a wrong checkpoint for a right one. This one does not.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -91,7 +91,8 @@ def _load_config(path: Path) -> TrainerConfig:
         config = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.Loader)
     except (yaml.YAMLError, ImportError, AttributeError, UnicodeDecodeError, TypeError) as error:
         raise UnsupportedVersionError(
-            f"{path}: cannot be read; was it written by another version of nerfstudio or sinr3d? ({error})"
+            f"{path}: cannot be read; was it written by another version of nerfstudio or sinr3d?"
+            f" ({_reason(error)})"
         ) from error
     if not isinstance(config, TrainerConfig):
         raise MalformedInputError(f"{path}: not the config.yml of a run of ns-train")
@@ -110,16 +111,28 @@ def _load_checkpoint(folder: Path) -> tuple[int, dict[str, Any]]:
         loaded = torch.load(found[-1], map_location="cpu", weights_only=True)
         return int(loaded["step"]), dict(loaded["pipeline"])
     except Exception as error:  # pickle's errors are of every class
-        raise MalformedInputError(f"{found[-1]}: not a checkpoint that can be read: {error}") from error
+        # Of a broken file torch says that it would load if it were allowed to run code.
+        reason = "" if isinstance(error, UnpicklingError | EOFError) else f" ({_reason(error)})"
+        raise MalformedInputError(
+            f"{found[-1]}: not a checkpoint that can be read{reason}; is it complete? Where it is removed, an"
+            " older one beside it is taken"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What an error of a library says, in one line."""
+    said = str(getattr(error, "problem", None) or error).strip() or type(error).__name__
+    said = f"no entry {said}" if isinstance(error, KeyError) else said
+    return " ".join(said.split())
 
 
 def _find_data(config: TrainerConfig, folder: Path, data: str | Path | None) -> None:
-    """Points the configuration to the data; a relative path may have started at any folder above the run."""
+    """Points the configuration to the data; a relative path started at some folder above the run."""
     manager: Any = config.pipeline.datamanager
     parser: Any = manager.dataparser
     asked = Path(data) if data is not None else Path(manager.data or parser.data)
-    places = [asked, *(parent / asked for parent in folder.resolve().parents)]
-    found = next((place for place in places if place.exists()), None)
+    above = [] if data is not None else [parent / asked for parent in folder.resolve().parents]
+    found = next((place for place in (*above, asked) if place.exists()), None)
     if found is None:
         raise MissingFileError(
             f"{folder}: its data set {asked} is not there; give it with --data. The search for the step sizes"
@@ -146,9 +159,11 @@ def _set_up(config: TrainerConfig, device: str) -> Any:
     try:
         with _without_lpips():
             return config.pipeline.setup(device=device, test_mode="test")
-    except (FileNotFoundError, AssertionError) as error:
+    except (OSError, AssertionError, ValueError, KeyError) as error:
         parser: Any = config.pipeline.datamanager.dataparser  # type: ignore[attr-defined]
-        raise MissingFileError(f"{parser.data}: the data set cannot be read: {error}") from error
+        is_missing = isinstance(error, FileNotFoundError | AssertionError)
+        kind = MissingFileError if is_missing else MalformedInputError
+        raise kind(f"{parser.data}: the data set cannot be read: {_reason(error)}") from error
 
 
 def _load_weights(pipeline: Any, state: dict[str, Any], folder: Path) -> None:
@@ -162,12 +177,20 @@ def _load_weights(pipeline: Any, state: dict[str, Any], folder: Path) -> None:
     wanted = set(pipeline.model.state_dict())
     ignored = {key for key in own if key.startswith("lpips.")}
     missing, extra = sorted(wanted - set(own)), sorted(set(own) - wanted - ignored)
+    misfit = f"{folder}: the checkpoint does not fit config.yml, which has to be that of its training"
     if missing or extra:
-        raise MalformedInputError(
-            f"{os.fspath(folder)}: the checkpoint does not fit config.yml:"
-            f" missing {missing[:3] or 'none'}, unknown {extra[:3] or 'none'}"
-        )
+        raise MalformedInputError(f"{misfit}: missing {_some(missing)}, unknown {_some(extra)}")
     try:
         pipeline.model.load_state_dict({key: own[key] for key in wanted}, strict=True)
     except RuntimeError as error:
-        raise MalformedInputError(f"{folder}: the checkpoint does not fit config.yml: {error}") from error
+        raise MalformedInputError(f"{misfit}: {_reason(error)}") from error
+    for name, weight in pipeline.model.named_parameters():
+        if not torch.isfinite(weight).all():
+            raise MalformedInputError(
+                f"{folder}: {name} of the checkpoint has values that are not finite; the training has failed"
+            )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more if names else "none"
