@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +38,15 @@ class TrainedRun:
         folder: with its config.yml.
         home: the folder that ns-train was started from; the paths in config.yml start there.
         data: the data set.
-        printed: what ns-train printed.
+        printed: what ns-train printed, as a command.
+        losses: of each step, in this process.
     """
 
     folder: Path
     home: Path
     data: Path
     printed: str
+    losses: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def config(self) -> Path:
@@ -138,15 +142,39 @@ def parse(argv: list[str]) -> Any:
 
 
 def train(argv: list[str], home: Path, stamp: str) -> TrainedRun:
-    """ns-train in this process; `home` is the current folder."""
-    from nerfstudio.scripts.train import main
+    """What ns-train does with these arguments, in this process."""
+    from nerfstudio.scripts.train import train_loop
 
-    common = ["--machine.device-type", "cpu", "--vis", "tensorboard", "--viewer.quit-on-train-completion"]
-    common += ["True", "--logging.local-writer.enable", "False", "--output-dir", str(home / "outputs")]
     method, *rest = argv
-    config = parse([method, *common, "--timestamp", stamp, "--experiment-name", "x", *rest])
-    main(config)
-    return TrainedRun(Path(config.get_base_dir()), home, Path(config.pipeline.datamanager.data), "")
+    common = ["--machine.device-type", "cpu", "--vis", "tensorboard", "--experiment-name", "x"]
+    common += ["--output-dir", str(home / "outputs"), "--timestamp", stamp]
+    common += ["--viewer.quit-on-train-completion", "True", "--logging.local-writer.enable", "False"]
+    config = parse([method, *common, *rest])
+    config.pipeline.datamanager.data = config.data
+    config.save_config()
+    losses: list[dict[str, float]] = []
+    with recorded_losses(losses):
+        train_loop(0, 1, config)
+    return TrainedRun(Path(config.get_base_dir()), home, Path(config.data), "", losses)
+
+
+@contextmanager
+def recorded_losses(losses: list[dict[str, float]]) -> Iterator[None]:
+    """Keeps the losses of each step of nerfstudio's trainer."""
+    from nerfstudio.engine.trainer import Trainer
+
+    take_step = Trainer.train_iteration
+
+    def recording(trainer: Any, step: int) -> Any:
+        result = take_step(trainer, step)
+        losses.append({name: float(loss.detach()) for name, loss in result[1].items()})
+        return result
+
+    Trainer.train_iteration = recording
+    try:
+        yield
+    finally:
+        Trainer.train_iteration = take_step
 
 
 def ns_eval(config: Path, output: Path) -> dict[str, float]:
