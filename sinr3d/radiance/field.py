@@ -65,8 +65,12 @@ class RadianceField:
         return 2 * coords / (size * (2 - size))
 
     def density(self, coords: Tensor) -> tuple[Tensor, Tensor]:
-        """Density (N,), 1 / scene unit, and features (N, G) at normalised coords (N, 3)."""
-        values = self._network("field", coords)
+        """Density (N,), 1 / scene unit, and features (N, G) at normalised coords (N, 3).
+
+        Beyond +-1 the density is 0, and the features are those of the corner (-1, -1, -1), as in nerfstudio.
+        """
+        inside = (coords.abs() < 1).all(dim=-1, keepdim=True)
+        values = self._network("field", torch.where(inside, coords, -1.0))
         return self._to_density(values[:, 0], coords), values[:, 1:]
 
     def proposal_density(self, index: int, coords: Tensor) -> Tensor:
