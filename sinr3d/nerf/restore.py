@@ -24,8 +24,10 @@ from sinr3d.radiance.cameras import default_cameras
 from sinr3d.radiance.field import RadianceField
 from sinr3d.radiance.grid import OccupancyGrid
 from sinr3d.radiance.render import render_view
+from sinr3d.radiance.views import Split, load_views
 
 VIEWS = "views"
+_SPLITS: tuple[Split, ...] = ("train", "test")  # nerfstudio opens both, whatever is to be done
 
 
 class RestoredConfig(TrainerConfig):
@@ -53,13 +55,18 @@ def restore_run(
         The path of its config.yml.
 
     Raises:
-        UsageError: the file is no scene, or has neither cameras nor a data set.
+        UsageError: the file is no scene; it has neither cameras nor a data set; a resize that leaves no pixel.
+        MissingFileError: views of the data set are missing.
+        MalformedInputError: the data set is broken.
     """
     contents = decompress(data)
     if not isinstance(contents.spec, SceneSpec) or not isinstance(contents.domain, SceneDomain):
         raise UsageError(f"the file is of kind {contents.domain.kind}; only scenes are restored into runs")
     if dataset is None and contents.domain.cameras is None:
         raise UsageError("the file has no default cameras; give views with --data")
+    if dataset is not None:
+        for split in _SPLITS:
+            load_views(dataset, split, resize=resize)  # nerfstudio finds out later, and says less
     folder = folder.resolve()
     (folder / CHECKPOINTS).mkdir(parents=True)
     views = dataset.resolve() if dataset is not None else render_default_views(contents, folder / VIEWS)
