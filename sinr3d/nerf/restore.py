@@ -55,7 +55,7 @@ def restore_run(
         The path of its config.yml.
 
     Raises:
-        UsageError: the file is no scene; it has neither cameras nor a data set; a resize that leaves no pixel.
+        UsageError: no scene; neither cameras nor a data set; a resize that leaves no pixel.
         MissingFileError: views of the data set are missing.
         MalformedInputError: the data set is broken.
     """
