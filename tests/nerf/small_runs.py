@@ -141,8 +141,8 @@ def parse(argv: list[str]) -> Any:
     return tyro.cli(AnnotatedBaseConfigUnion, args=argv)
 
 
-def train(argv: list[str], home: Path, stamp: str) -> TrainedRun:
-    """What ns-train does with these arguments, in this process."""
+def train(argv: list[str], home: Path, stamp: str, **model: Any) -> TrainedRun:
+    """What ns-train does with these arguments, in this process; `model` sets what no argument can."""
     from nerfstudio.scripts.train import train_loop
 
     method, *rest = argv
@@ -151,6 +151,8 @@ def train(argv: list[str], home: Path, stamp: str) -> TrainedRun:
     common += ["--viewer.quit-on-train-completion", "True", "--logging.local-writer.enable", "False"]
     config = parse([method, *common, *rest])
     config.pipeline.datamanager.data = config.data
+    for name, value in model.items():
+        setattr(config.pipeline.model, name, value)
     config.save_config()
     losses: list[dict[str, float]] = []
     with recorded_losses(losses):
