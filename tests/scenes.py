@@ -69,7 +69,9 @@ class Ball:
         return np.where(inside, self.domain.density_scale * SURFACE_DENSITY * values, 0.0)
 
     def color(self, coords: Array, directions: Array) -> Array:
-        """(N, 3) at coords (N, 3), seen along directions (N, 3)."""
+        """(N, 3) at coords (N, 3), seen along directions (N, 3); outside, that of the corner (-1, -1, -1)."""
+        inside = (np.abs(coords) < 1).all(axis=-1, keepdims=True)
+        coords = np.where(inside, coords, -1.0)
         d = (directions + 1) / 2 if self.domain.direction == "sh_half" else directions
         shine = _SHINE * math.sqrt(3 / (4 * math.pi)) * d[:, 2:3] * (self.domain.direction_levels > 1)
         return 1 / (1 + np.exp(-(coords @ _HUES.T + shine)))
