@@ -1,7 +1,7 @@
 """The import rule: which part of the package may know which.
 
 inr, sparse and metrics know nothing of ours; fit knows inr; codec knows sparse and inr; modalities know those
-and metrics; radiance knows inr, codec, metrics and modalities; baselines and nerf may know all of these; nobody
+and metrics; radiance knows inr, codec, metrics and modalities; baselines and nerf may know all these; nobody
 below knows the top: API, command line, bench, viewer.
 """
 
