@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -27,8 +27,10 @@ def bounds(proposal: Round, final: Round) -> Tensor:
 
 
 sizes = st.integers(1, 12)
+laws = settings(deadline=None, max_examples=40)
 
 
+@laws
 @given(sizes, sizes, st.integers(0, 1 << 30))
 def test_the_proposal_loss_is_equation_13(few: int, many: int, seed: int) -> None:
     proposal, final = histogram(3, few, seed, total=0.5), histogram(3, many, seed + 1)
@@ -37,12 +39,14 @@ def test_the_proposal_loss_is_equation_13(few: int, many: int, seed: int) -> Non
     torch.testing.assert_close(proposal_loss(proposal, final), expected, atol=1e-5, rtol=1e-4)
 
 
+@laws
 @given(sizes, st.integers(0, 1 << 30))
 def test_a_proposal_that_says_what_the_field_says_costs_nothing(bins: int, seed: int) -> None:
     final = histogram(4, bins, seed)
     assert proposal_loss(final, final) < 1e-10
 
 
+@laws
 @given(sizes, st.integers(0, 1 << 30))
 def test_a_proposal_that_covers_the_field_costs_nothing(bins: int, seed: int) -> None:
     final = histogram(4, bins, seed)
@@ -73,6 +77,7 @@ def test_the_proposal_loss_moves_no_bins() -> None:
     assert final.weights.grad is None
 
 
+@laws
 @given(sizes, st.integers(0, 1 << 30))
 def test_the_distortion_loss_is_equation_15(bins: int, seed: int) -> None:
     final = histogram(3, bins, seed)
