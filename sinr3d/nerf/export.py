@@ -17,12 +17,14 @@ from sinr3d import coding
 from sinr3d.codec.scene import DefaultCameras, SceneDomain
 from sinr3d.codec.tables import reached_entries
 from sinr3d.config import EncodeOptions
+from sinr3d.encoder import pick_device
 from sinr3d.files import write_bytes
 from sinr3d.inr.mlp import Weights
 from sinr3d.inr.spec import SceneSpec
 from sinr3d.nerf import nerfacto
 from sinr3d.nerf.model import SinrModel
 from sinr3d.nerf.runs import Run
+from sinr3d.nerf.scene import Scene
 from sinr3d.radiance.field import RadianceField
 from sinr3d.radiance.grid import OccupancyGrid
 from sinr3d.radiance.render import render_rays
@@ -32,25 +34,6 @@ _NUM_PROBES = 2048
 _RAYS_AT_ONCE = 2048
 _NUM_CAMERAS = 3
 _log = logging.getLogger("sinr3d")
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What a model is made of, whatever its method.
-
-    Attributes:
-        spec: its networks.
-        weights: their tensors, float32 on the CPU.
-        domain: how they are put together, with the data's frame and some cameras.
-        grid: its occupancy grid, (R, R, R) bool, if it has one.
-        notes: sentences for the user about what was left out.
-    """
-
-    spec: SceneSpec
-    weights: Weights
-    domain: SceneDomain
-    grid: np.ndarray | None
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,27 +57,27 @@ def export_run(run: Run, options: EncodeOptions) -> coding.Encoded:
         TargetError: the target cannot be met.
         SinrError: the model cannot be carried.
     """
-    return export_model(run.pipeline, options, run.step, 0.0)
+    return export_model(run.pipeline, options, run.step)
 
 
-def export_model(pipeline: Any, options: EncodeOptions, steps: int, seconds: float) -> coding.Encoded:
+def export_model(pipeline: Any, options: EncodeOptions, steps: int) -> coding.Encoded:
     """Codes the scene of a pipeline's model; otherwise as `export_run`."""
     scene = scene_of(pipeline)
     for note in scene.notes:
         _log.warning("%s", note)
     rays = training_rays(pipeline, scene.domain, NUM_RAYS, options.seed)
-    return coding.code(trained(scene, rays, options, steps, seconds), options)
+    return coding.code(trained(scene, rays, options, steps), options)
 
 
 def export_after_training(pipeline: Any, folder: Path, steps: int) -> None:
     """Writes scene.sinr into a run's folder when its training ends; what goes wrong is said, not raised."""
     from nerfstudio.utils.rich_utils import CONSOLE
 
-    model = _model(pipeline)
+    model = pipeline.model
     options = EncodeOptions(profile=model.config.sinr_profile, quality=model.config.sinr_quality)
     path = folder / "scene.sinr"
     try:
-        encoded = export_model(pipeline, options, steps, 0.0)
+        encoded = export_model(pipeline, options, steps)
         write_bytes(str(path), encoded.data)
     except Exception as error:  # the checkpoint is safe; a failed export must not look like a failed training
         CONSOLE.print(f"[bold yellow]No scene.sinr was written: {error}. Try: sinr3d export {folder}")
@@ -108,18 +91,17 @@ def export_after_training(pipeline: Any, folder: Path, steps: int) -> None:
 
 def scene_of(pipeline: Any) -> Scene:
     """Takes a pipeline's model apart and adds what its data says of frame and cameras."""
-    model = _model(pipeline)
+    model = pipeline.model
     parsed = pipeline.datamanager.train_dataparser_outputs
     transform = tuple(float(value) for value in parsed.dataparser_transform[:3, :4].flatten())
     cameras = _default_cameras(pipeline.datamanager.train_dataset.cameras)
     if isinstance(model, SinrModel):
         weights = {name: value.detach().float().cpu() for name, value in model.named_weights().items()}
         grid = model.grid.occupied.cpu().numpy() if model.grid is not None else None
-        scene = Scene(model.spec, weights, model.domain, grid)
+        scene = Scene(model.spec, weights, model.domain, grid=grid)
     else:
         parts = nerfacto.from_model(model)
-        weights = _without_unreached(parts.spec, parts.weights)
-        scene = Scene(parts.spec, weights, parts.domain, None, parts.notes)
+        scene = replace(parts, weights=_without_unreached(parts.spec, parts.weights))
     domain = replace(scene.domain, transform=transform, scale=float(parsed.dataparser_scale), cameras=cameras)
     return replace(scene, domain=domain)
 
@@ -134,11 +116,6 @@ def _without_unreached(spec: SceneSpec, weights: Weights) -> Weights:
             reached = torch.from_numpy(reached_entries(network.grid, level))
             weights[name] = weights[name] * reached[:, None]
     return weights
-
-
-def _model(pipeline: Any) -> Any:
-    """The model itself; of a distributed run, the one inside the wrapper."""
-    return pipeline.model
 
 
 def _default_cameras(cameras: Any) -> DefaultCameras:
@@ -182,9 +159,9 @@ def _in_front(color: Tensor, domain: SceneDomain) -> Tensor:
     return color[:, :3] * color[:, 3:] + behind * (1 - color[:, 3:])
 
 
-def trained(scene: Scene, rays: Rays, options: EncodeOptions, steps: int, seconds: float) -> coding.Trained:
+def trained(scene: Scene, rays: Rays, options: EncodeOptions, steps: int) -> coding.Trained:
     """The scene as `coding.code` takes it: judged by the PSNR of rays, its gains measured on some of them."""
-    device = coding_device(options)
+    device = pick_device(options.device)
     grid = OccupancyGrid(torch.from_numpy(scene.grid).to(device)) if scene.grid is not None else None
 
     def seen(weights: Mapping[str, Tensor], count: int) -> Tensor:
@@ -213,13 +190,6 @@ def trained(scene: Scene, rays: Rays, options: EncodeOptions, steps: int, second
         outputs=lambda weights: seen(weights, min(_NUM_PROBES, len(rays.colors))),
         judge=judge,
         steps=steps,
-        seconds=seconds,
+        seconds=0.0,  # of the fit: nerfstudio took that time
         grid=scene.grid,
     )
-
-
-def coding_device(options: EncodeOptions) -> str:
-    """Where the pictures of the search are rendered."""
-    from sinr3d.encoder import pick_device
-
-    return pick_device(options.device)

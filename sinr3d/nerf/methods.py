@@ -38,19 +38,27 @@ def _bounded(samples_a_batch: int, samples: int, model: SinrModelConfig) -> Sinr
     )
 
 
-sinr_nerf = MethodSpecification(
-    config=TrainerConfig(
-        method_name="sinr-nerf",
+def _large(method_name: str, **settings: Any) -> TrainerConfig:
+    """A run of many steps on a CUDA device."""
+    return TrainerConfig(
+        method_name=method_name,
         steps_per_eval_batch=1000,
         steps_per_eval_image=5000,
         steps_per_eval_all_images=1_000_000,
         steps_per_save=5000,
         max_num_iterations=30_000,
         mixed_precision=True,
-        pipeline=_bounded(1 << 18, 384, SinrModelConfig(samples=384, grid_resolution=128, width=256)),
-        optimizers=_optimizers(3e-3, 2e-3),
         viewer=ViewerConfig(num_rays_per_chunk=1 << 13),
         vis="viewer",
+        **settings,
+    )
+
+
+sinr_nerf = MethodSpecification(
+    config=_large(
+        "sinr-nerf",
+        pipeline=_bounded(1 << 18, 384, SinrModelConfig(samples=384, grid_resolution=128, width=256)),
+        optimizers=_optimizers(3e-3, 2e-3),
     ),
     description="Coordinate networks of an object or a bounded scene, exported to one small scene.sinr.",
 )
@@ -83,14 +91,8 @@ sinr_nerf_tiny = MethodSpecification(
 )
 
 sinr_nerf_real = MethodSpecification(
-    config=TrainerConfig(
-        method_name="sinr-nerf-real",
-        steps_per_eval_batch=1000,
-        steps_per_eval_image=5000,
-        steps_per_eval_all_images=1_000_000,
-        steps_per_save=5000,
-        max_num_iterations=30_000,
-        mixed_precision=True,
+    config=_large(
+        "sinr-nerf-real",
         pipeline=VanillaPipelineConfig(
             datamanager=VanillaDataManagerConfig(
                 dataparser=NerfstudioDataParserConfig(),
@@ -110,8 +112,6 @@ sinr_nerf_real = MethodSpecification(
             ),
         ),
         optimizers=_optimizers(2e-3, 2e-3),
-        viewer=ViewerConfig(num_rays_per_chunk=1 << 13),
-        vis="viewer",
     ),
     description="The same for unbounded captures: all space contracted, samples placed by proposal networks.",
 )

@@ -23,6 +23,7 @@ from sinr3d.errors import MalformedInputError, UnsupportedFeatureError
 from sinr3d.inr.mlp import Weights
 from sinr3d.inr.spec import GridSpec, InrSpec, SceneSpec
 from sinr3d.nerf import tcnn_layout as tcnn
+from sinr3d.nerf.scene import Scene
 from sinr3d.nerf.state import StateDict
 
 # What NerfactoModel leaves at the defaults of NerfactoField.
@@ -56,23 +57,6 @@ _IRRELEVANT = (
 """Beginnings of the names of tensors that change neither color nor density."""
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What a nerfacto is made of.
-
-    Attributes:
-        spec: its networks: "field", "color", "proposal.0", ...
-        weights: their tensors, named as `tensor_shapes(spec)` does, float32 on the CPU.
-        domain: how they are put together; cameras and the data's transform are left at their defaults.
-        notes: sentences about what was left out or assumed, for the user.
-    """
-
-    spec: SceneSpec
-    weights: Weights
-    domain: SceneDomain
-    notes: tuple[str, ...]
-
-
 def from_model(model: Any) -> Scene:
     """Takes a NerfactoModel apart; errors as `take_apart`."""
     return take_apart(model.config, model.state_dict())
@@ -103,7 +87,7 @@ def take_apart(config: Any, state: Mapping[str, Tensor]) -> Scene:
         state: the model's state dict, of the torch or of the tiny-cuda-nn implementation.
 
     Returns:
-        The scene; see `Scene`.
+        The scene; cameras and the data's transform are left at their defaults.
 
     Raises:
         MalformedInputError: a tensor is missing, unknown, not finite or of another shape than by config.

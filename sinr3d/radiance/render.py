@@ -54,7 +54,7 @@ class Rendered:
 
     @property
     def rgb(self) -> Tensor:
-        """Color before the background, (N, 3) in [0, 1]."""
+        """Color in front of the background, (N, 3)."""
         return self.color + self.background * (1 - self.accumulation[:, None])
 
 

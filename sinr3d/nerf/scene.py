@@ -1,0 +1,28 @@
+"""What a trained model is made of, whatever its method."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sinr3d.codec.scene import SceneDomain
+from sinr3d.inr.mlp import Weights
+from sinr3d.inr.spec import SceneSpec
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A model taken apart.
+
+    Attributes:
+        spec: its networks: "field", "color", "proposal.0", ...
+        weights: their tensors, named as `tensor_shapes(spec)` does, float32 on the CPU.
+        domain: how they are put together.
+        notes: sentences about what was left out or assumed, for the user.
+        grid: its occupancy grid, (R, R, R) bool, if it has one.
+    """
+
+    spec: SceneSpec
+    weights: Weights
+    domain: SceneDomain
+    notes: tuple[str, ...] = ()
+    grid: np.ndarray | None = None
