@@ -75,4 +75,4 @@ def _cameras(cameras: DefaultCameras) -> dict[str, Any]:
 
 def _coder(tensors: bytes) -> str:
     number = Reader(tensors, "the section TENSORS").take(1)[0]
-    return {0: "brotli", 1: "range"}.get(number, f"unknown ({number})")
+    return {0: "brotli", 1: "range", 2: "laws"}.get(number, f"unknown ({number})")

@@ -1,7 +1,7 @@
 """The whole codec on one page.
 
     weights --plan--> tensors.encode_tensors    vectors, OMP over the seeded dictionary, quantizer -> integers
-            ------->  sections.pack_codes       range coder or Brotli -> payloads
+            ------->  sections.pack_codes       laws, range coder or Brotli -> payloads
             ------->  container.pack_container  magic, version, checksummed sections -> bytes
 
 and the same read upwards: bytes -> container -> sections -> tensors -> weights.
@@ -60,7 +60,7 @@ def compress(
         spec: the network, or the networks of a scene.
         domain: where the signal lives.
         plans: how each tensor is coded, by name.
-        coder: "range" or "brotli".
+        coder: "range", "brotli" or "laws".
         seed: of the dictionary, 0 to 2^32 - 1.
         record: how the file was made; optional.
         grid: of a scene, where there may be matter: boolean (R, R, R); optional.

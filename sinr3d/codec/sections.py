@@ -1,8 +1,11 @@
-"""Integer codes of all tensors <-> the sections TENSORS, VALUES, SUPPORTS and TABLES."""
+"""Integer codes of all tensors <-> the sections TENSORS, VALUES, SUPPORTS and TABLES.
+
+What stands in TENSORS, and the checks; the streams are in `codec/streams.py` and `codec/tables.py`.
+"""
 
 import numpy as np
 
-from sinr3d.codec import entropy, quantizer, tables
+from sinr3d.codec import quantizer, streams, tables
 from sinr3d.codec.container import SUPPORTS, TABLES, TENSORS, VALUES
 from sinr3d.codec.fields import Reader, pack_varint
 from sinr3d.codec.limits import (
@@ -20,11 +23,11 @@ from sinr3d.errors import CorruptFileError
 from sinr3d.inr.spec import AnySpec, SceneSpec, TensorShape, tensor_shapes
 from sinr3d.sparse.blocks import vector_length
 
-CODERS = {"brotli": 0, "range": 1}
+CODERS = {"brotli": streams.BROTLI, "range": streams.RANGE, "laws": streams.LAWS}
 
 
 def pack_codes(network: CodedNetwork, coder: str) -> dict[int, bytes]:
-    """Codes all tensors with one coder, "brotli" or "range"; payloads by section tag.
+    """Codes all tensors with one coder, "brotli", "range" or "laws"; payloads by section tag.
 
     TENSORS says how each tensor is coded, VALUES holds all symbols but those of tables, SUPPORTS all atom
     indices, TABLES the symbols of the feature grids' tables, whatever the coder.
@@ -37,22 +40,18 @@ def pack_codes(network: CodedNetwork, coder: str) -> dict[int, bytes]:
     plain, grids = _split(network.codes, network.spec)
     sparse = [code for code in codes if isinstance(code, SinrCode)]
     head = bytes([CODERS[coder]]) + (pack_varint(network.seed) if sparse else b"")
-    methods = np.packbits([isinstance(code, SinrCode) for code in codes], bitorder="little").tobytes()
+    methods = _pack_methods([int(isinstance(code, SinrCode)) for code in codes], _method_bits(CODERS[coder]))
     payloads = {TENSORS: head + methods + b"".join(_pack_code(code) for code in codes)}
     if grids:
         symbols = [code.symbols for code in grids.values()]
         payloads[TABLES] = tables.pack_tables(symbols, _reached(network.spec))
-    if coder == "range":
-        payloads[VALUES] = _range_values(list(plain.values()))
-        if sparse:
-            payloads[SUPPORTS] = _range_supports(sparse)
+    payloads[VALUES] = streams.pack_values(list(plain.values()), CODERS[coder])
+    if sparse:
+        payloads[SUPPORTS] = streams.pack_supports(sparse, CODERS[coder])
+    if coder != "brotli":
         # A network of zeros costs next to nothing; zero bytes behind the code buy it the right to its size.
         short = least_bytes(*_work(plain, network.spec)) - _code_bytes(payloads)
         payloads[VALUES] += bytes(max(short, 0))
-    else:
-        payloads[VALUES] = _brotli_values(list(plain.values()))
-        if sparse:
-            payloads[SUPPORTS] = _brotli_supports(sparse)
     _check_tables(network.spec, payloads)
     _check_work(plain, network.spec, payloads)
     return payloads
@@ -73,8 +72,7 @@ def unpack_codes(payloads: dict[int, bytes], spec: AnySpec) -> CodedNetwork:
     coder, seed, empty = _unpack_tensors(payloads, spec)
     plain, grids = _split(empty, spec)
     _check_work(plain, spec, payloads)
-    fill = _fill_range if coder == CODERS["range"] else _fill_brotli
-    codes = fill(plain, payloads[VALUES], payloads.get(SUPPORTS, b""))
+    codes = streams.unpack(plain, coder, payloads[VALUES], payloads.get(SUPPORTS, b""))
     if grids:
         shapes = [code.symbols.shape for code in grids.values()]
         symbols = tables.unpack_tables(payloads[TABLES], shapes, _reached(spec))
@@ -95,13 +93,30 @@ def _unpack_tensors(payloads: dict[int, bytes], spec: AnySpec) -> tuple[int, int
     seed = reader.varint() if has_supports else 0
     check_limit("the seed of the dictionary", seed, 0, (1 << 32) - 1)
     shapes = tensor_shapes(spec)
-    methods = reader.take((len(shapes) + 7) // 8)
-    flags = np.unpackbits(np.frombuffer(methods, np.uint8), bitorder="little")
-    if flags[len(shapes) :].any() or flags.any() != has_supports:
+    methods = _unpack_methods(reader, len(shapes), _method_bits(coder))
+    if any(methods) != has_supports:
         raise CorruptFileError("the methods of the tensors do not fit the sections")
-    empty = {t.name: _unpack_code(reader, t, bool(f)) for t, f in zip(shapes, flags, strict=False)}
+    empty = {t.name: _unpack_code(reader, t, bool(m)) for t, m in zip(shapes, methods, strict=True)}
     reader.finish()
     return coder, seed, empty
+
+
+def _method_bits(coder: int) -> int:
+    """Bits of a tensor's method in TENSORS."""
+    return 2 if coder == streams.LAWS else 1
+
+
+def _pack_methods(methods: list[int], bits: int) -> bytes:
+    packed = sum(method << bits * index for index, method in enumerate(methods))
+    return packed.to_bytes((len(methods) * bits + 7) // 8, "little")
+
+
+def _unpack_methods(reader: Reader, count: int, bits: int) -> list[int]:
+    packed = int.from_bytes(reader.take((count * bits + 7) // 8), "little")
+    methods = [packed >> bits * index & ((1 << bits) - 1) for index in range(count)]
+    if packed >> bits * count or max(methods) > 1:
+        raise CorruptFileError("the methods of the tensors are unknown")
+    return methods
 
 
 def _split(codes: dict[str, Code], spec: AnySpec) -> tuple[dict[str, Code], dict[str, DenseCode]]:
@@ -173,115 +188,21 @@ def _code_bytes(payloads: dict[int, bytes]) -> int:
 
 def _work(codes: dict[str, Code], spec: AnySpec) -> tuple[int, int]:
     """What a decoder has to read and make for these: symbols and indices, and dictionary values."""
-    values = weights = atom_values = 0
+    num_values = weights = atom_values = 0
     for tensor in tensor_shapes(spec):
         if tensor.name not in codes:
             continue
         code = codes[tensor.name]
         weights += tensor.size
-        values += code.symbols.size
+        num_values += code.symbols.size
         if isinstance(code, SinrCode) and len(tensor.shape) == 2:
-            values += code.symbols.size
+            num_values += code.symbols.size
             atom_values += code.symbols.size * vector_length(tensor.shape, tensor.width)
-    return max(values, weights), atom_values
+    return max(num_values, weights), atom_values
 
 
 def _check_work(codes: dict[str, Code], spec: AnySpec, payloads: dict[int, bytes]) -> None:
     num_bytes = _code_bytes(payloads)
-    values, atom_values = _work(codes, spec)
-    check_limit("the number of symbols and indices", values, 1, max_values(num_bytes))
+    num_values, atom_values = _work(codes, spec)
+    check_limit("the number of symbols and indices", num_values, 1, max_values(num_bytes))
     check_limit("the atom values to regenerate", atom_values, 0, max_atom_values(num_bytes))
-
-
-def _rows(code: Code) -> list[list[int]]:
-    """The symbols as a matrix of Python integers; a bias is one row."""
-    symbols = code.symbols
-    return (symbols if symbols.ndim == 2 else symbols[None]).tolist()
-
-
-def _range_values(codes: list[Code]) -> bytes:
-    coder = entropy.BitEncoder()
-    for code in codes:
-        entropy.code_values(coder, _rows(code))
-    return coder.finish()
-
-
-def _range_supports(codes: list[SinrCode]) -> bytes:
-    coder = entropy.BitEncoder()
-    for code in codes:
-        for row in code.support.tolist():
-            entropy.code_support(coder, row, code.num_atoms)
-    return coder.finish()
-
-
-def _fill_range(empty: dict[str, Code], values: bytes, supports: bytes) -> dict[str, Code]:
-    value_coder, support_coder = entropy.BitDecoder(values), entropy.BitDecoder(supports)
-    codes: dict[str, Code] = {}
-    for name, code in empty.items():
-        rows = _rows(code)
-        entropy.code_values(value_coder, rows)
-        symbols = np.array(rows, np.int32).reshape(code.symbols.shape)
-        if isinstance(code, DenseCode):
-            codes[name] = DenseCode(symbols, code.step)
-            continue
-        support = code.support.tolist()
-        for row in support:
-            entropy.code_support(support_coder, row, code.num_atoms)
-        codes[name] = SinrCode(np.array(support, np.int64), symbols, code.step, code.num_atoms)
-    value_coder.finish()
-    support_coder.finish()
-    return codes
-
-
-def _brotli_values(codes: list[Code]) -> bytes:
-    """All symbols, zigzag-coded, in byte planes of the fewest bytes that hold them, behind that number."""
-    symbols = np.concatenate([code.symbols.ravel() for code in codes]).astype(np.int64)
-    zigzag = np.where(symbols < 0, -2 * symbols - 1, 2 * symbols)
-    largest = int(zigzag.max())
-    width = 1 if largest < 1 << 8 else 2 if largest < 1 << 16 else 4
-    return bytes([width]) + entropy.brotli_encode(_pack_planes(zigzag, width))
-
-
-def _brotli_supports(codes: list[SinrCode]) -> bytes:
-    """The gaps of all supports, indices skipped before each atom, in two byte planes."""
-    gaps = [np.diff(code.support, axis=1, prepend=-1).ravel() - 1 for code in codes]
-    return entropy.brotli_encode(_pack_planes(np.concatenate(gaps), 2))
-
-
-def _pack_planes(values: np.ndarray, width: int) -> bytes:
-    """Unsigned integers as all their lowest bytes, then all the next: Brotli models bytes, not integers."""
-    return values.astype(f"<u{width}").view(np.uint8).reshape(-1, width).T.tobytes()
-
-
-def _unpack_planes(data: bytes, width: int) -> np.ndarray:
-    """Reads what `_pack_planes` wrote, as int64."""
-    planes = np.frombuffer(data, np.uint8).reshape(width, -1)
-    return np.ascontiguousarray(planes.T).view(f"<u{width}").ravel().astype(np.int64)
-
-
-def _fill_brotli(empty: dict[str, Code], values: bytes, supports: bytes) -> dict[str, Code]:
-    width = values[0] if values else 0
-    if width not in (1, 2, 4):
-        raise CorruptFileError(f"a symbol takes {width} bytes; the format allows 1, 2 and 4")
-    total = sum(code.symbols.size for code in empty.values())
-    zigzag = _unpack_planes(entropy.brotli_decode(values[1:], total * width), width)
-    symbols = (zigzag >> 1) ^ -(zigzag & 1)
-    if np.abs(symbols).max(initial=0) > quantizer.MAX_SYMBOL:
-        raise CorruptFileError("a coded symbol is too large")
-    total = sum(code.symbols.size for code in empty.values() if isinstance(code, SinrCode))
-    gaps = _unpack_planes(entropy.brotli_decode(supports, 2 * total), 2) if total else symbols[:0]
-    codes: dict[str, Code] = {}
-    at = index_at = 0
-    for name, code in empty.items():
-        shape, size = code.symbols.shape, code.symbols.size
-        part = symbols[at : at + size].astype(np.int32).reshape(shape)
-        at += size
-        if isinstance(code, DenseCode):
-            codes[name] = DenseCode(part, code.step)
-            continue
-        support = np.cumsum(gaps[index_at : index_at + size].reshape(shape) + 1, axis=1) - 1
-        index_at += size
-        if support.max() >= code.num_atoms:
-            raise CorruptFileError(f"the support of tensor {name} leaves the dictionary")
-        codes[name] = SinrCode(support, part, code.step, code.num_atoms)
-    return codes

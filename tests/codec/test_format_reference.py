@@ -1,5 +1,6 @@
 """A second reader, written from FORMAT.md alone: no constriction, nothing of sinr3d but files under test."""
 
+import functools
 import itertools
 import math
 import struct
@@ -338,6 +339,114 @@ class RangeReader:
         refuse_unless(not self.started or (self.point < 2**33 - 1 and not any(self.words)))
 
 
+NORMAL = NormalDist()
+
+
+def law_tail(law: int, x: float) -> float:
+    """Section 7.6: P(X > x)."""
+    phi = NORMAL.cdf
+    if law < 3:
+        s, a = [(0.03, 0.5005), (0.15, 0.5113), (0.35, 0.5613)][law]
+        high, low = (z * phi(z) + NORMAL.pdf(z) for z in ((a * x + 1) / s, (a * x - 1) / s))
+        return 1 - (high - low) * s / 2
+    if law == 7:
+        return math.exp(-x) / 2
+    s, a = [(0, 0.7979), (0.4, 0.8291), (0.7, 0.8975), (1.1, 1.0656)][law - 3]
+    w = 2 ** (s * math.sqrt(3))
+    return (phi(-a * x * w) + 4 * phi(-a * x) + phi(-a * x / w)) / 6
+
+
+TAILS = [[round(2**24 * law_tail(law, k / 32)) for k in range(384)] + [0] for law in range(8)]
+RHO = (62757, 57549, 52773, 48393, 44376, 40693, 37316, 34219)
+
+
+def scale_class(scale: int) -> int:
+    """Section 7.5."""
+    e = scale.bit_length() - 1
+    return 8 * e + sum(bound <= scale * 128 >> e for bound in (140, 153, 166, 182, 198, 216, 235))
+
+
+def tail_at(law: int, g: int, h: int) -> int:
+    """Section 7.7."""
+    e, f = divmod(g, 8)
+    p = h * RHO[f] << 10 - e if e <= 10 else h * RHO[f] >> e - 10
+    k = min(p >> 16, 383)
+    t = TAILS[law]
+    return t[k] - ((t[k] - t[k + 1]) * min(p - (k << 16), 65536) >> 16)
+
+
+@functools.cache
+def mean_at(law: int, g: int) -> int:
+    return 2 * sum(tail_at(law, g, 2 * k - 1) for k in range(1, 256))
+
+
+@functools.cache
+def law_model(law: int, g: int, kind: str) -> tuple[int, int, list[int]]:
+    """Section 7.7: shift, first and the frequencies."""
+    if kind == "plain":
+        wanted = 2 ** (g // 8 + 40) // (64 * RHO[g % 8])
+        while g < 64 and mean_at(law, g) + mean_at(law, g + 1) < 2 * wanted:
+            g += 1
+    e = g // 8
+    shift = max(0, e - 9)
+    most = 8 + 2 ** (3 + max(0, e - 5 - shift))
+    first = -most if kind == "plain" else 0
+    size = most - first + 3
+
+    def below(q: int) -> int:
+        if kind == "gaps":
+            return 2**24 - 2 * tail_at(law, g, 2 * q)
+        return 2**24 - tail_at(law, g, 2 * q - 1) if q > 0 else tail_at(law, g, 1 - 2 * q)
+
+    mass = [0, *(below(first + i - 1 << shift) for i in range(1, size)), 2**24]
+    edges = [(m * (65536 - size) >> 24) + i for i, m in enumerate(mass)]
+    return shift, first, [b - a for a, b in itertools.pairwise(edges)]
+
+
+class LawsReader(RangeReader):
+    """Section 7.5."""
+
+    def read(self, law: int, g: int, kind: str = "plain") -> int:
+        shift, first, frequencies = law_model(law, g, kind)
+        token = self.token(frequencies)
+        u = first + token - 1
+        if token in (0, len(frequencies) - 1):
+            n = 0
+            while self.raw(1):
+                n += 1
+                refuse_unless(n < 26)
+            beyond = 2**n + self.raw(n) - 1
+            u += beyond if token else -beyond
+        return (u << shift) + self.raw(shift)
+
+    def symbols(self, rows: int, width: int) -> list[list[int]]:
+        law, z = self.raw(3), self.raw(7)
+        start = min((64, 76, 91, 108)[z % 4] * 2 ** (z // 4) // 64, 2**30 - 1)
+        r = c = 0
+        if rows > 1:
+            r, c = (0, 2, 6, 20)[self.raw(2)], (0, 8, 24, 72)[self.raw(2)]
+        elif self.raw(1):
+            row = [self.read(law, scale_class(start))]
+            while len(row) < width:
+                row.append(row[-1] + self.read(law, scale_class(start), "gaps"))
+            refuse_unless(all(abs(symbol) < 2**24 for symbol in row))
+            return [row]
+        matrix: list[list[int]] = []
+        for i in range(rows):
+            before = sum(abs(symbol) for row in matrix for symbol in row)
+            common = max((64 * start + 64 * before) // (64 + width * i), 1)
+            row = []
+            for j in range(width):
+                scale = (r * common + 64 * sum(map(abs, row))) // (r + j) if r else common
+                if c:
+                    column = sum(abs(above[j]) for above in matrix)
+                    scale = scale * ((c * common + 64 * column) // (c + i)) // common
+                row.append(self.read(law, scale_class(min(max(scale, 1), 2**30 - 1))))
+                refuse_unless(abs(row[-1]) < 2**24)
+            matrix.append(row)
+        return matrix
+
+
 class BrotliReader:
     """Section 8, with the methods of a RangeReader."""
 
@@ -486,15 +595,20 @@ def read_weights(sections: dict[int, bytes], networks: dict[str, dict[str, Any]]
     tensors = [
         (prefix + name, shape, net) for prefix, net in networks.items() for name, shape in list_tensors(net)
     ]
-    methods = cursor.take(-(-len(tensors) // 8))
+    bits = 2 if coder == 2 else 1
+    methods = int.from_bytes(cursor.take(-(-len(tensors) * bits // 8)), "little")
+    refuse_unless(methods >> bits * len(tensors) == 0)
     heads = []
     for t in range(len(tensors)):
         step = struct.unpack("<f", b"\0\0" + cursor.take(2))[0]
-        sparse = methods[t // 8] >> (t % 8) & 1
+        sparse = methods >> bits * t & (2**bits - 1)
+        refuse_unless(sparse < 2)
         heads.append((step, cursor.varint(), cursor.varint()) if sparse else (step, 0, 0))
     refuse_unless(cursor.at == len(cursor.data))
     if coder == 1:
         values, supports = RangeReader(sections[4]), RangeReader(sections.get(5, b""))
+    elif coder == 2:
+        values, supports = LawsReader(sections[4]), RangeReader(sections.get(5, b""))
     else:
         values = BrotliReader(sections[4], "values")
         supports = BrotliReader(sections.get(5, EMPTY_BROTLI), "supports")
@@ -621,7 +735,7 @@ def test_fixed_files(file: tiny_files.TinyFile) -> None:
 
 
 @pytest.mark.parametrize("activation", ["sine", "gauss", "wire", "relu"])
-@pytest.mark.parametrize("coder", ["range", "brotli"])
+@pytest.mark.parametrize("coder", ["range", "brotli", "laws"])
 @pytest.mark.parametrize("width", [7, 52])
 @pytest.mark.parametrize("method", ["dense", "sparse"])
 def test_compressed_networks(activation: str, coder: str, width: int, method: str) -> None:
@@ -637,6 +751,10 @@ def test_philox_and_table_vectors() -> None:
     assert philox((0, 0), (0, 0)) == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
     assert zlib.crc32(np.array(GAUSSIAN, "<i2").tobytes()) == 0x546C8CB1
     assert make_atom(10, 65535, 0) == [-11276, 5349, 5359, 2770, -877, 2697, 6151, 2172, -5371, 1517]
+
+
+def test_tails_of_the_laws() -> None:
+    assert zlib.crc32(np.array([t[:-1] for t in TAILS], "<i4").tobytes()) == 0x1E5B3A52
 
 
 def test_pixels_of_an_image() -> None:

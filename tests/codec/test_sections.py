@@ -49,7 +49,7 @@ def test_round_trip(file: TinyFile) -> None:
     assert_same(sections.unpack_codes(sections.pack_codes(network, file.coder), file.spec), network)
 
 
-@pytest.mark.parametrize("coder", ["range", "brotli"])
+@pytest.mark.parametrize("coder", ["range", "brotli", "laws"])
 @pytest.mark.parametrize(
     ("support", "num_atoms"),
     [(list(range(16)), 16), (list(range(16)), 65536), (list(range(65520, 65536)), 65536), ([0], 1), ([7], 8)],
@@ -59,7 +59,7 @@ def test_extreme_supports(coder: str, support: list[int], num_atoms: int) -> Non
     assert_same(sections.unpack_codes(sections.pack_codes(network, coder), SPEC), network)
 
 
-@pytest.mark.parametrize("coder", ["range", "brotli"])
+@pytest.mark.parametrize("coder", ["range", "brotli", "laws"])
 @pytest.mark.parametrize("value", [0, 1, 127, -128, 128, 32767, -32768, 32768, MAX_SYMBOL, -MAX_SYMBOL])
 def test_extreme_symbols(coder: str, value: int) -> None:
     network = CodedNetwork(SPEC, dense_codes(SPEC, value))
@@ -101,7 +101,9 @@ def _tensors(head: bytes, num_atoms: int = 300, sparsity: int = 2) -> bytes:
     ("tensors", "error", "match"),
     [
         (b"", TruncatedFileError, "ends after 0 bytes"),
-        (b"\2\3\4", CorruptFileError, "entropy coder 2 is unknown"),
+        (b"\3\3\4", CorruptFileError, "entropy coder 3 is unknown"),
+        (b"\2\3\x20\0", CorruptFileError, "methods of the tensors are unknown"),
+        (b"\2\3\x10\x10", CorruptFileError, "methods of the tensors are unknown"),
         (_tensors(b"\1\3\0"), CorruptFileError, "methods"),
         (_tensors(b"\1\3\x44"), CorruptFileError, "methods"),
         (b"\1\3\x08" + 6 * ONE, CorruptFileError, "the bias hidden.0.bias is said to be sparse"),

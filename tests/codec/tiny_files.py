@@ -47,6 +47,7 @@ class TinyFile:
     num_atoms: int = 300
     record: Record | None = None
     resolution: int = 0
+    ascending: bool = False
 
     def network(self) -> CodedNetwork:
         """Its integers."""
@@ -56,7 +57,10 @@ class TinyFile:
             if tensor.role in self.sparse_roles:
                 codes[tensor.name] = self._sparse(tensor, index, step / 4)
             else:
-                codes[tensor.name] = DenseCode(integers(tensor.shape, index, self.spread), step)
+                symbols = integers(tensor.shape, index, self.spread)
+                if self.ascending and tensor.role == "bias":
+                    symbols.sort()
+                codes[tensor.name] = DenseCode(symbols, step)
         return CodedNetwork(self.spec, codes, 3 if self.sparse_roles else 0)
 
     def data(self) -> bytes:
@@ -126,6 +130,9 @@ FILES = (
     TinyFile("scene with tables", _scene(), SCENE, "range", resolution=5),
     TinyFile("scene with tables brotli", _scene(), SCENE, "brotli", record=RECORD),
     TinyFile("scene without tables", _BARE, BARE_SCENE, "range", ("hidden",), resolution=9),
+    TinyFile("shape laws", _shape(layers=2), SHAPE, "laws", ascending=True),
+    TinyFile("image sparse laws wide", _image(), IMAGE, "laws", ("hidden",), spread=99_999),
+    TinyFile("scene laws", _scene(), SCENE, "laws", resolution=5),
 )
 """Files of 100 to 700 bytes."""
 
@@ -136,6 +143,9 @@ LARGE_FILES = (
     TinyFile("wire columns", _image(50, 1, "wire"), IMAGE, "range", ("hidden", "last"), num_atoms=1000),
     TinyFile("relu wide", default_spec(3, 1, 30, 2, "relu"), SHAPE, "range", spread=3),
     TinyFile("as many outputs as neurons", default_spec(2, 3, 3, 1), IMAGE, "range", ("last",)),
+    TinyFile("columns and rows, laws", _image(52, 1), IMAGE, "laws", ("first", "last"), ascending=True),
+    TinyFile("wide symbols, laws", _shape(24, 2), SHAPE, "laws", spread=9_999_999, ascending=True),
+    TinyFile("few symbols, laws", _shape(24, 2), SHAPE, "laws", spread=2),
     TinyFile("scene with wide symbols", _scene(9, 3), SCENE, "range", spread=9_999_999, resolution=32),
     TinyFile("scene with few symbols", _scene(10, 4), SCENE, "range", spread=2),
 )

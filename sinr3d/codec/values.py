@@ -1,0 +1,194 @@
+"""The coder "laws": matrices of symbols by static laws whose scale follows the rows and columns.
+
+Each tensor states its law, its scale and how fast rows and columns depart from it; the rest is read off the
+symbols that are already coded. Symbols of a bias that ascends are coded as gaps.
+
+    symbols -> rates.choose: Settings of fewest bits
+            -> for each symbol: scale -> class -> model -> token, raw bits -> range coder
+
+Both directions run through `code_matrix`, as in `codec/entropy.py`.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sinr3d.codec import entropy, laws
+from sinr3d.codec.laws import GAPS, MOST_SCALE, PLAIN, UNIT, Model
+from sinr3d.codec.quantizer import MAX_SYMBOL
+from sinr3d.errors import CorruptFileError
+
+ROW_INERTIA = (0, 2, 6, 20)
+COLUMN_INERTIA = (0, 8, 24, 72)
+"""How many symbols' weight the tensor's scale has in that of a row or a column; 0: it is not told apart."""
+STATED_INERTIA = 64
+"""The same of the stated scale against all symbols of the tensor."""
+NUM_SCALES = 128
+_ROOTS = (64, 76, 91, 108)  # 64 * 2^(k / 4)
+_LONGEST = 26  # bits of an escaped symbol
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How one tensor's symbols are modelled.
+
+    Attributes:
+        law: 0 to 7, an index of `laws`.
+        scale: 0 to 127: the mean magnitude, or the mean gap + 1/2, is about 2^(scale / 4) / 64.
+        row: index of ROW_INERTIA.
+        column: index of COLUMN_INERTIA.
+        ascending: a single row that is coded as its first symbol and gaps.
+    """
+
+    law: int
+    scale: int
+    row: int = 0
+    column: int = 0
+    ascending: bool = False
+
+
+class SymbolCoder(Protocol):
+    """One direction."""
+
+    def symbol(self, model: Model, value: int) -> int:
+        """Codes an integer by a model."""
+        ...
+
+    def raw(self, count: int, value: int) -> int:
+        """Codes `count` bits that are 0 or 1 with equal probability, most significant first."""
+        ...
+
+
+class SymbolEncoder:
+    """Codes symbols; `finish` gives the bytes."""
+
+    def __init__(self) -> None:
+        self._encoder = entropy.RangeEncoder()
+        self._half = entropy.Bernoulli(0.5, perfect=False)
+
+    def symbol(self, model: Model, value: int) -> int:
+        """Codes an integer by a model."""
+        upper = value >> model.shift
+        last = len(model.frequencies) - 1
+        token = min(max(upper - model.first + 1, 0), last)
+        self._encoder.encode(token, model.categorical)
+        if token == 0:
+            self._beyond(model.first - 1 - upper)
+        elif token == last:
+            self._beyond(upper - model.first + 1 - last)
+        if model.shift:
+            self.raw(model.shift, value & ((1 << model.shift) - 1))
+        return value
+
+    def _beyond(self, distance: int) -> None:
+        length = (distance + 1).bit_length()
+        self.raw(length, (1 << length) - 2)  # length - 1 ones and a zero
+        self.raw(length - 1, (distance + 1) & ((1 << length - 1) - 1))
+
+    def raw(self, count: int, value: int) -> int:
+        """Codes the lower `count` bits of value with probability 1/2 each."""
+        for place in range(count - 1, -1, -1):
+            self._encoder.encode((value >> place) & 1, self._half)
+        return value
+
+    def finish(self) -> bytes:
+        """The coded bytes."""
+        return entropy.range_bytes(self._encoder)
+
+
+class SymbolDecoder:
+    """Reads what a SymbolEncoder wrote; past the end of the data it reads zeros."""
+
+    def __init__(self, data: bytes) -> None:
+        self._decoder = entropy.range_decoder(data)
+        self._decode = self._decoder.decode
+        self._half = entropy.Bernoulli(0.5, perfect=False)
+
+    def symbol(self, model: Model, value: int = 0) -> int:
+        """Reads an integer by a model."""
+        token = self._read(model.categorical)
+        upper = token - 1 + model.first
+        if token == 0:
+            upper -= self._beyond()
+        elif token == len(model.frequencies) - 1:
+            upper += self._beyond()
+        return upper << model.shift | self.raw(model.shift) if model.shift else upper
+
+    def _read(self, model: Any) -> int:
+        try:
+            return self._decode(model)
+        except AssertionError as error:  # how constriction says that no such code exists
+            raise CorruptFileError("the entropy-coded data is invalid") from error
+
+    def _beyond(self) -> int:
+        length = 0
+        while self.raw(1):
+            length += 1
+            if length == _LONGEST:
+                raise CorruptFileError("a coded symbol is too large")
+        return (1 << length | self.raw(length)) - 1
+
+    def raw(self, count: int, value: int = 0) -> int:
+        """Reads `count` bits of probability 1/2."""
+        value = 0
+        for _ in range(count):
+            value = 2 * value + self._read(self._half)
+        return value
+
+    def finish(self) -> None:
+        """Refuses data that does not end where the last symbol does; zero bytes behind it are allowed."""
+        if not self._decoder.maybe_exhausted():
+            raise CorruptFileError("the entropy-coded data does not end with its last symbol")
+
+
+def code_matrix(coder: SymbolCoder, rows: list[list[int]], settings: Settings | None = None) -> None:
+    """Codes a matrix of signed symbols, row by row; a decoder, which has no settings, fills it in place."""
+    settings = _code_settings(coder, settings or Settings(0, 0), len(rows))
+    if settings.ascending:
+        _code_ascending(coder, rows[0], settings)
+        return
+    sizes = [0] * len(rows[0])  # of each column, the sum of its magnitudes so far, in 1/64
+    total, above = start_scale(settings.scale) * STATED_INERTIA, STATED_INERTIA
+    row_inertia, column_inertia = ROW_INERTIA[settings.row], COLUMN_INERTIA[settings.column]
+    for index, row in enumerate(rows):
+        common = max(total // above, 1)
+        so_far = row_inertia * common
+        for place, column in enumerate(sizes):
+            scale = so_far // (row_inertia + place) if row_inertia else common
+            if column_inertia:
+                own = (column_inertia * common + column) // (column_inertia + index)
+                scale = scale * own // common
+            model = laws.model(settings.law, laws.class_of(min(max(scale, 1), MOST_SCALE)), PLAIN)
+            row[place] = symbol = coder.symbol(model, row[place])
+            magnitude = abs(symbol)
+            if magnitude > MAX_SYMBOL:
+                raise CorruptFileError("a coded symbol is too large")
+            so_far += magnitude * UNIT
+            sizes[place] = column + magnitude * UNIT
+        total += so_far - row_inertia * common
+        above += len(row)
+
+
+def start_scale(number: int) -> int:
+    """The scale that a tensor states, in 1/64: about 2^(number / 4)."""
+    return min(_ROOTS[number % 4] << (number // 4) >> 6, MOST_SCALE)
+
+
+def _code_settings(coder: SymbolCoder, settings: Settings, num_rows: int) -> Settings:
+    """Codes the settings of a tensor; a decoder's argument means nothing."""
+    law, scale = coder.raw(3, settings.law), coder.raw(7, settings.scale)
+    if num_rows == 1:
+        return Settings(law, scale, ascending=bool(coder.raw(1, int(settings.ascending))))
+    return Settings(law, scale, coder.raw(2, settings.row), coder.raw(2, settings.column))
+
+
+def _code_ascending(coder: SymbolCoder, row: list[int], settings: Settings) -> None:
+    """Codes a row that ascends: its first symbol, then gaps."""
+    number = laws.class_of(start_scale(settings.scale))
+    gaps = laws.model(settings.law, number, GAPS)
+    previous = coder.symbol(laws.model(settings.law, number, PLAIN), row[0])
+    for place, symbol in enumerate(row):
+        if place:
+            previous += coder.symbol(gaps, symbol - previous)
+        if abs(previous) > MAX_SYMBOL:
+            raise CorruptFileError("a coded symbol is too large")
+        row[place] = previous
