@@ -30,7 +30,9 @@ SECTION_NAMES = {
 OPTIONAL = 128  # tags from here on may be skipped by a reader that does not know them
 SCENE = 1
 """Feature bit 0: NETWORK holds the networks of a scene."""
-FEATURES = {0: "scene"}
+ONE_CHECKSUM = 2
+"""Feature bit 1: one checksum ends the file; sections have none of their own."""
+FEATURES = {0: "scene", 1: "one checksum"}
 """Features that a file can require, by bit. An unknown bit is refused by its number."""
 
 
@@ -41,7 +43,7 @@ class Section:
     Attributes:
         tag: what it is; below OPTIONAL every reader must know it.
         payload: its bytes.
-        num_bytes: its whole length in the file, with tag, length and checksum.
+        num_bytes: its whole length in the file, with tag, length and checksum, if it has one.
     """
 
     tag: int
@@ -77,8 +79,13 @@ def pack_container(payloads: dict[int, bytes], features: int = 0) -> bytes:
     out = bytearray(MAGIC + bytes([VERSION]) + pack_varint(features) + bytes([len(payloads)]))
     for tag in sorted(payloads):
         body = bytes([tag]) + pack_varint(len(payloads[tag])) + payloads[tag]
-        out += body + zlib.crc32(body).to_bytes(4, "little")
-    return bytes(out)
+        out += body if features & ONE_CHECKSUM else body + _checksum(body)
+    data = bytes(out)
+    return data + _checksum(data) if features & ONE_CHECKSUM else data
+
+
+def _checksum(data: bytes) -> bytes:
+    return zlib.crc32(data).to_bytes(4, "little")
 
 
 def unpack_container(data: bytes) -> Container:
@@ -103,29 +110,40 @@ def unpack_container(data: bytes) -> Container:
         raise UnsupportedFeatureError(
             f"the file requires feature bits {unknown}, which this sinr3d does not have; upgrade sinr3d"
         )
-    sections = [_read_section(reader) for _ in range(reader.take(1)[0])]
+    whole = bool(features & ONE_CHECKSUM)
+    sections = [_read_section(reader, sealed=not whole) for _ in range(reader.take(1)[0])]
+    if whole:
+        _check(reader, 0, "the file")
     reader.finish()
     tags = [section.tag for section in sections]
+    for tag in tags:
+        if tag < OPTIONAL and tag not in SECTION_NAMES:
+            raise UnsupportedFeatureError(
+                f"the file has a section {tag}, unknown to this sinr3d; upgrade sinr3d"
+            )
     if tags != sorted(set(tags)):
         raise CorruptFileError(f"the sections {tags} are not in ascending order")
     return Container(features, {section.tag: section for section in sections})
 
 
-def _read_section(reader: Reader) -> Section:
+def _read_section(reader: Reader, *, sealed: bool) -> Section:
     start = reader.position
     tag = reader.take(1)[0]
+    name = f"section {SECTION_NAMES.get(tag, tag)}"
     length = reader.varint()
     if length > len(reader.data) - reader.position:
         raise TruncatedFileError(
-            f"the section {SECTION_NAMES.get(tag, tag)} claims {length} bytes, "
-            f"{len(reader.data) - reader.position} are left; the file is cut short"
+            f"the {name} claims {length} bytes, {len(reader.data) - reader.position} are left; "
+            "the file is cut short"
         )
     payload = reader.take(length)
-    body = reader.data[start : reader.position]
-    if int.from_bytes(reader.take(4), "little") != zlib.crc32(body):
-        raise ChecksumError(
-            f"the checksum of section {SECTION_NAMES.get(tag, tag)} is wrong: the file is damaged"
-        )
-    if tag < OPTIONAL and tag not in SECTION_NAMES:
-        raise UnsupportedFeatureError(f"the file has a section {tag}, unknown to this sinr3d; upgrade sinr3d")
+    if sealed:
+        _check(reader, start, name)
     return Section(tag, payload, reader.position - start)
+
+
+def _check(reader: Reader, start: int, what: str) -> None:
+    """Reads the checksum of all that was read since `start`."""
+    body = reader.data[start : reader.position]
+    if reader.take(4) != _checksum(body):
+        raise ChecksumError(f"the checksum of {what} is wrong: the file is damaged")

@@ -90,7 +90,10 @@ def pack_file(
     if grid is not None:
         _check_grid_belongs(network.spec)
         payloads[container.GRID] = pack_grid(grid)
-    return container.pack_container(payloads, container.SCENE if isinstance(network.spec, SceneSpec) else 0)
+    features = container.SCENE if isinstance(network.spec, SceneSpec) else 0
+    if coder == "laws":  # whoever reads laws knows this feature
+        features |= container.ONE_CHECKSUM
+    return container.pack_container(payloads, features)
 
 
 def decompress(data: bytes) -> Contents:

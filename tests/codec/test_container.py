@@ -50,6 +50,19 @@ def test_exact_bytes() -> None:
     assert data.hex() == "89534e5201000201026162853626458000b48a5a7a"
 
 
+@given(st.dictionaries(TAGS, st.binary(max_size=300)))
+def test_round_trip_with_one_checksum(payloads: dict[int, bytes]) -> None:
+    data = pack_container(payloads, container.ONE_CHECKSUM)
+    assert unpack_container(data).payloads == payloads
+    assert len(data) == len(pack_container(payloads)) + 4 - 4 * len(payloads)
+
+
+def test_exact_bytes_with_one_checksum() -> None:
+    data = pack_container({128: b"", 1: b"ab"}, container.ONE_CHECKSUM)
+    body = bytes.fromhex("89534e52010202" + "01026162" + "8000")
+    assert data == body + struct.pack("<I", zlib.crc32(body))
+
+
 def _refused(data: bytes, error: type[SinrError], match: str) -> None:
     with pytest.raises(error, match=match) as caught:
         unpack_container(data)
@@ -61,8 +74,9 @@ def test_no_magic(data: bytes) -> None:
     _refused(data, NotSinrError, "does not begin with the magic")
 
 
-def test_every_truncation() -> None:
-    data = FILES[3].data()
+@pytest.mark.parametrize("index", [3, 13])
+def test_every_truncation(index: int) -> None:
+    data = FILES[index].data()
     for length in range(1, len(data)):
         _refused(data[:length], TruncatedFileError, "due at|cut short")
 
@@ -79,7 +93,7 @@ def test_unknown_version(version: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "bits"), [(b"\2", "[1]"), (b"\x07", "[1, 2]"), (b"\x80\x80\x80\x80\x40", "[34]")]
+    ("features", "bits"), [(b"\4", "[2]"), (b"\x0f", "[2, 3]"), (b"\x80\x80\x80\x80\x40", "[34]")]
 )
 def test_unknown_features(features: bytes, bits: str) -> None:
     with pytest.raises(UnsupportedFeatureError) as caught:
@@ -109,6 +123,16 @@ def test_wrong_checksum() -> None:
         _refused(bytes(data), ChecksumError, "the checksum of section")
 
 
+def test_wrong_checksum_of_the_file() -> None:
+    data = bytearray(pack_container({1: b"payload", 200: b""}, container.ONE_CHECKSUM))
+    for place in range(8, len(data)):
+        if place not in (8, 17, 16):  # lengths
+            damaged = bytearray(data)
+            damaged[place] ^= 1
+            _refused(bytes(damaged), ChecksumError, "the checksum of the file")
+    _refused(bytes(data) + b"x", CorruptFileError, "1 bytes too many")
+
+
 @pytest.mark.parametrize("tags", [(2, 1), (1, 1), (1, 2, 2), (128, 5), (200, 200)])
 def test_sections_out_of_order_or_twice(tags: tuple[int, ...]) -> None:
     _refused(file(*(section(tag, b"") for tag in tags)), CorruptFileError, "not in ascending order")
@@ -132,7 +156,7 @@ def test_a_missing_section(tag: int) -> None:
         decompress(pack_container(payloads))
 
 
-@pytest.mark.parametrize("index", [0, 1, 3, 4, 7])
+@pytest.mark.parametrize("index", [0, 1, 3, 4, 7, 13, 14])
 def test_every_bit_flip_is_noticed(index: int) -> None:
     data = FILES[index].data()
     for bit in range(8 * len(data)):

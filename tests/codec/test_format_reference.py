@@ -72,15 +72,18 @@ def read_sections(data: bytes) -> tuple[int, dict[int, bytes]]:
     cursor = Cursor(data)
     refuse_unless(cursor.take(4).hex() == "89534e52" and cursor.u8() == 1)
     features = cursor.varint()
-    refuse_unless(features < 2)
+    refuse_unless(features < 4)
     sections: dict[int, bytes] = {}
     for _ in range(cursor.u8()):
         start = cursor.at
         tag = cursor.u8()
         payload = cursor.take(cursor.varint())
-        crc = zlib.crc32(data[start : cursor.at])
-        refuse_unless(cursor.take(4) == struct.pack("<I", crc) and all(tag > other for other in sections))
+        if features & 2 == 0:
+            refuse_unless(struct.pack("<I", zlib.crc32(data[start : cursor.at])) == cursor.take(4))
+        refuse_unless(all(tag > other for other in sections))
         sections[tag] = payload
+    if features & 2:
+        refuse_unless(struct.pack("<I", zlib.crc32(data[: cursor.at])) == cursor.take(4))
     refuse_unless(cursor.at == len(data))
     return features, sections
 
@@ -88,7 +91,7 @@ def read_sections(data: bytes) -> tuple[int, dict[int, bytes]]:
 def read_networks(data: bytes, features: int) -> dict[str, dict[str, Any]]:
     """Section 3: the networks by the prefix of their tensors."""
     cursor = Cursor(data)
-    if features == 0:
+    if features & 1 == 0:
         networks = {"": read_network(cursor)}
     else:
         networks = {}
