@@ -35,6 +35,10 @@ _TABLE = 12 * _KNOTS
 _ONE = 1 << 24
 # 65536 over the middle of each subclass: round(2^16 * 2^(-(f + 1/2) / 8)).
 _RECIPROCALS = tuple(round(2 ** (16 - (f + 0.5) / 8)) for f in range(SUBCLASSES))
+_ONE_STEP = 6 * SUBCLASSES  # the class of a mean magnitude of one step
+# By kind, for scales below one step and from there on, in 1/16: the edge under 1, and how far the one under
+# another k lies below 2 k.
+_TRELLIS_EDGES = {EVEN: ((16, 14), (12, 19)), ODD: ((7, 28), (9, 29))}
 _MATCHED = 8 * SUBCLASSES  # below this class, the mean of rounded values differs from that of real ones
 # Uniform on -a .. a plus Gaussian noise, as (noise / a, mean magnitude / a).
 _UNIFORM = ((0.03, 0.5005), (0.15, 0.5113), (0.35, 0.5613))
@@ -122,24 +126,28 @@ def model(law: int, number: int, kind: int) -> Model:
 def _below(law: int, number: int, kind: int, symbols: np.ndarray) -> np.ndarray:
     """2^24 times the probability of less than each symbol."""
     if kind == GAPS:
-        return _ONE - 2 * _tail_at(law, number, 2 * symbols)
-    upper = _ONE - _tail_at(law, number, _edges(kind, np.maximum(symbols, 1)))
-    lower = _tail_at(law, number, _edges(kind, np.maximum(1 - symbols, 1)))
+        return _ONE - 2 * _tail_at(law, number, 16 * symbols)
+    upper = _ONE - _tail_at(law, number, _edges(kind, number, np.maximum(symbols, 1)))
+    lower = _tail_at(law, number, _edges(kind, number, np.maximum(1 - symbols, 1)))
     return np.where(symbols > 0, upper, lower)
 
 
-def _edges(kind: int, symbols: np.ndarray) -> np.ndarray:
-    """Twice the lower edge of the cells of symbols k >= 1, in steps."""
+def _edges(kind: int, number: int, symbols: np.ndarray) -> np.ndarray:
+    """The lower edge of the cells of symbols k >= 1 at a class, in 1/16 of a step.
+
+    Those of the trellis are where the Viterbi algorithm puts them, on the average, not half way.
+    """
     if kind == PLAIN:
-        return 2 * symbols - 1
-    return 4 * symbols - 2 if kind == EVEN else np.maximum(4 * symbols - 4, 1)
+        return 16 * symbols - 8
+    first, others = _TRELLIS_EDGES[kind][number >= _ONE_STEP]
+    return np.where(symbols > 1, 32 * symbols - others, first)
 
 
-def _tail_at(law: int, number: int, halves: np.ndarray) -> np.ndarray:
-    """2^24 P(|X| > halves / 2) / 2 at the scale of a class, between the table's knots on straight lines."""
+def _tail_at(law: int, number: int, edges: np.ndarray) -> np.ndarray:
+    """2^24 P(X > edges / 16) at the scale of a class, on straight lines between the table's knots."""
     octave, sub = divmod(number, SUBCLASSES)
-    place = halves * _RECIPROCALS[sub]
-    place = place << 10 - octave if octave <= 10 else place >> octave - 10
+    place = edges * _RECIPROCALS[sub]
+    place = place << 7 - octave if octave <= 7 else place >> octave - 7
     knot = np.minimum(place >> 16, _TABLE - 1)
     part = np.minimum(place - (knot << 16), 65536)
     table = tail(law)
@@ -169,5 +177,5 @@ def _mean(law: int, number: int, kinds: tuple[int, ...]) -> int:
     for kind in kinds:
         spacing = np.full(len(symbols), 1 if kind == PLAIN else 2)
         spacing[0] = 2 if kind == EVEN else 1
-        total += 2 * int((spacing * _tail_at(law, number, _edges(kind, symbols))).sum())
+        total += 2 * int((spacing * _tail_at(law, number, _edges(kind, number, symbols))).sum())
     return total // len(kinds)

@@ -18,12 +18,13 @@ from sinr3d.codec.limits import (
     max_table_values,
     max_values,
 )
-from sinr3d.codec.tensors import DENSE_ROLES, Code, CodedNetwork, DenseCode, SinrCode
+from sinr3d.codec.tensors import DENSE_ROLES, Code, CodedNetwork, DenseCode, SinrCode, TrellisCode
 from sinr3d.errors import CorruptFileError
 from sinr3d.inr.spec import AnySpec, SceneSpec, TensorShape, tensor_shapes
 from sinr3d.sparse.blocks import vector_length
 
 CODERS = {"brotli": streams.BROTLI, "range": streams.RANGE, "laws": streams.LAWS}
+METHODS = {DenseCode: 0, SinrCode: 1, TrellisCode: 2}
 
 
 def pack_codes(network: CodedNetwork, coder: str) -> dict[int, bytes]:
@@ -34,13 +35,14 @@ def pack_codes(network: CodedNetwork, coder: str) -> dict[int, bytes]:
 
     Raises:
         LimitError: a reader would refuse the sizes.
+        ValueError: the coder cannot code a tensor.
     """
-    _check_codes(network)
+    _check_codes(network, coder)
     codes = list(network.codes.values())
     plain, grids = _split(network.codes, network.spec)
     sparse = [code for code in codes if isinstance(code, SinrCode)]
     head = bytes([CODERS[coder]]) + (pack_varint(network.seed) if sparse else b"")
-    methods = _pack_methods([int(isinstance(code, SinrCode)) for code in codes], _method_bits(CODERS[coder]))
+    methods = _pack_methods([METHODS[type(code)] for code in codes], _method_bits(CODERS[coder]))
     payloads = {TENSORS: head + methods + b"".join(_pack_code(code) for code in codes)}
     if grids:
         symbols = [code.symbols for code in grids.values()]
@@ -94,9 +96,9 @@ def _unpack_tensors(payloads: dict[int, bytes], spec: AnySpec) -> tuple[int, int
     check_limit("the seed of the dictionary", seed, 0, (1 << 32) - 1)
     shapes = tensor_shapes(spec)
     methods = _unpack_methods(reader, len(shapes), _method_bits(coder))
-    if any(methods) != has_supports:
+    if (METHODS[SinrCode] in methods) != has_supports:
         raise CorruptFileError("the methods of the tensors do not fit the sections")
-    empty = {t.name: _unpack_code(reader, t, bool(m)) for t, m in zip(shapes, methods, strict=True)}
+    empty = {t.name: _unpack_code(reader, t, m) for t, m in zip(shapes, methods, strict=True)}
     reader.finish()
     return coder, seed, empty
 
@@ -114,7 +116,7 @@ def _pack_methods(methods: list[int], bits: int) -> bytes:
 def _unpack_methods(reader: Reader, count: int, bits: int) -> list[int]:
     packed = int.from_bytes(reader.take((count * bits + 7) // 8), "little")
     methods = [packed >> bits * index & ((1 << bits) - 1) for index in range(count)]
-    if packed >> bits * count or max(methods) > 1:
+    if packed >> bits * count or max(methods) > max(METHODS.values()):
         raise CorruptFileError("the methods of the tensors are unknown")
     return methods
 
@@ -147,19 +149,23 @@ def _check_tables(spec: AnySpec, payloads: dict[int, bytes]) -> int:
 
 
 def _pack_code(code: Code) -> bytes:
-    if isinstance(code, DenseCode):
+    if not isinstance(code, SinrCode):
         return quantizer.pack_step(code.step)
     sizes = pack_varint(code.num_atoms) + pack_varint(code.support.shape[1])
     return quantizer.pack_step(code.step) + sizes
 
 
-def _unpack_code(reader: Reader, tensor: TensorShape, sparse: bool) -> Code:
+def _unpack_code(reader: Reader, tensor: TensorShape, method: int) -> Code:
     """The code of one tensor with all its symbols still zero; broadcast views, so that no memory is taken."""
     step = quantizer.unpack_step(reader.take(2))
-    if not sparse:
-        return DenseCode(np.broadcast_to(np.int32(0), tensor.shape), step)
+    zeros = np.broadcast_to(np.int32(0), tensor.shape)
+    if method == METHODS[DenseCode]:
+        return DenseCode(zeros, step)
     if tensor.role in DENSE_ROLES or len(tensor.shape) != 2:
-        raise CorruptFileError(f"the {tensor.role} {tensor.name} is said to be sparse-coded")
+        how = "sparse-coded" if method == METHODS[SinrCode] else "quantized along a trellis"
+        raise CorruptFileError(f"the {tensor.role} {tensor.name} is said to be {how}")
+    if method == METHODS[TrellisCode]:
+        return TrellisCode(zeros, step)
     num_atoms, sparsity = reader.varint(), reader.varint()
     length = vector_length(tensor.shape, tensor.width)
     _check_sparse(length, num_atoms, sparsity)
@@ -173,10 +179,12 @@ def _check_sparse(length: int, num_atoms: int, sparsity: int) -> None:
     check_limit("the sparsity", sparsity, 1, min(num_atoms, length, MAX_SPARSITY))
 
 
-def _check_codes(network: CodedNetwork) -> None:
+def _check_codes(network: CodedNetwork, coder: str) -> None:
     check_limit("the seed of the dictionary", network.seed, 0, (1 << 32) - 1)
     for tensor in tensor_shapes(network.spec):
         code = network.codes[tensor.name]
+        if isinstance(code, TrellisCode) and coder != "laws":
+            raise ValueError(f'{tensor.name} is quantized along a trellis, which takes the coder "laws"')
         if isinstance(code, SinrCode) and len(tensor.shape) == 2:
             length = vector_length(tensor.shape, tensor.width)
             _check_sparse(length, code.num_atoms, code.support.shape[1])

@@ -1,12 +1,12 @@
 """Symbols and supports of all tensors <-> the payloads of VALUES and SUPPORTS, by each of the coders."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sinr3d.codec import entropy, quantizer, rates, values
-from sinr3d.codec.tensors import Code, DenseCode, SinrCode
+from sinr3d.codec.tensors import Code, DenseCode, SinrCode, TrellisCode
 from sinr3d.errors import CorruptFileError
 
 BROTLI, RANGE, LAWS = range(3)
@@ -50,8 +50,9 @@ def _range_values(codes: list[Code]) -> bytes:
 def _laws_values(codes: list[Code]) -> bytes:
     coder = values.SymbolEncoder()
     for code in codes:
-        settings, _ = rates.choose(np.atleast_2d(code.symbols))
-        values.code_matrix(coder, _rows(code), settings)
+        dependent = isinstance(code, TrellisCode)
+        settings, _ = rates.choose(np.atleast_2d(code.symbols), dependent=dependent)
+        values.code_matrix(coder, _rows(code), settings, dependent=dependent)
     return coder.finish()
 
 
@@ -67,18 +68,22 @@ def _range_supports(codes: list[SinrCode]) -> bytes:
 class _ValueReader:
     """Reads the matrices of VALUES in order, in place; `finish` refuses what is left over."""
 
-    fill: Callable[[list[list[int]]], None]
+    fill: Callable[[list[list[int]], Code], None]
     finish: Callable[[], None]
 
 
 def _range_reader(data: bytes) -> _ValueReader:
     coder = entropy.BitDecoder(data)
-    return _ValueReader(lambda rows: entropy.code_values(coder, rows), coder.finish)
+    return _ValueReader(lambda rows, _: entropy.code_values(coder, rows), coder.finish)
 
 
 def _laws_reader(data: bytes) -> _ValueReader:
     coder = values.SymbolDecoder(data)
-    return _ValueReader(lambda rows: values.code_matrix(coder, rows), coder.finish)
+
+    def fill(rows: list[list[int]], code: Code) -> None:
+        values.code_matrix(coder, rows, dependent=isinstance(code, TrellisCode))
+
+    return _ValueReader(fill, coder.finish)
 
 
 def _fill(empty: dict[str, Code], reader: _ValueReader, supports: bytes) -> dict[str, Code]:
@@ -86,10 +91,10 @@ def _fill(empty: dict[str, Code], reader: _ValueReader, supports: bytes) -> dict
     codes: dict[str, Code] = {}
     for name, code in empty.items():
         rows = _rows(code)
-        reader.fill(rows)
+        reader.fill(rows, code)
         symbols = np.array(rows, np.int32).reshape(code.symbols.shape)
-        if isinstance(code, DenseCode):
-            codes[name] = DenseCode(symbols, code.step)
+        if not isinstance(code, SinrCode):
+            codes[name] = replace(code, symbols=symbols)
             continue
         support = code.support.tolist()
         for row in support:
@@ -143,7 +148,7 @@ def _fill_brotli(empty: dict[str, Code], data: bytes, supports: bytes) -> dict[s
         shape, size = code.symbols.shape, code.symbols.size
         part = symbols[at : at + size].astype(np.int32).reshape(shape)
         at += size
-        if isinstance(code, DenseCode):
+        if not isinstance(code, SinrCode):
             codes[name] = DenseCode(part, code.step)
             continue
         support = np.cumsum(gaps[index_at : index_at + size].reshape(shape) + 1, axis=1) - 1

@@ -1,7 +1,8 @@
-"""One weight tensor <-> integers: plain quantization, or the paper's sparse code over the seeded dictionary.
+"""One weight tensor <-> integers: quantization, or the paper's sparse code over the seeded dictionary.
 
-    dense:  w = q * step
-    sinr:   w = A x,  x = q * step on a sorted support of s atoms,  A regenerated from the seed
+    dense:    w = q * step
+    trellis:  w = 2 q * step or (2 q - sign(q)) * step, by the parities of the symbols before
+    sinr:     w = A x,  x = q * step on a sorted support of s atoms,  A regenerated from the seed
 
 Decoding is exact: sums of integer products, scaled once, so that the weights are the same bits everywhere.
 """
@@ -13,20 +14,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sinr3d.codec import quantizer
+from sinr3d.codec import quantizer, trellis
 from sinr3d.inr.spec import AnySpec, TensorShape, tensor_shapes
 from sinr3d.sparse import blocks
 from sinr3d.sparse.dictionary import ATOM_SCALE, atoms, dictionary
 from sinr3d.sparse.omp import omp
 
 DENSE_ROLES = ("bias", "table")
-"""Tensors that are never sparse-coded."""
+"""Tensors that are never coded otherwise than dense."""
 _ATOMS_AT_ONCE = 256  # bounds the memory that one vector takes
 
 
 @dataclass(frozen=True)
 class DensePlan:
     """Quantize every value with one step."""
+
+    step: float
+
+
+@dataclass(frozen=True)
+class TrellisPlan:
+    """Quantize a matrix with the two quantizers of `codec/trellis.py`; only for the coder "laws".
+
+    Attributes:
+        step: that the two share; at the entropy of a DensePlan of twice this step the error is less.
+    """
 
     step: float
 
@@ -48,12 +60,20 @@ class SinrPlan:
     bits: int = 16
 
 
-Plan = DensePlan | SinrPlan
+Plan = DensePlan | TrellisPlan | SinrPlan
 
 
 @dataclass(frozen=True)
 class DenseCode:
     """A quantized tensor: `symbols` int32 in the shape of the tensor, and the step."""
+
+    symbols: np.ndarray
+    step: float
+
+
+@dataclass(frozen=True)
+class TrellisCode:
+    """A matrix quantized along a trellis: `symbols` int32 in its shape, and the step of both quantizers."""
 
     symbols: np.ndarray
     step: float
@@ -76,7 +96,7 @@ class SinrCode:
     num_atoms: int
 
 
-Code = DenseCode | SinrCode
+Code = DenseCode | TrellisCode | SinrCode
 
 
 @dataclass(frozen=True)
@@ -103,17 +123,17 @@ def encode_tensors(
     codes: dict[str, Code] = {}
     for tensor in shapes:
         plan = plans[tensor.name]
-        if isinstance(plan, DensePlan):
-            codes[tensor.name] = _encode_dense(weights[tensor.name], plan)
-        else:
+        if isinstance(plan, SinrPlan):
             codes[tensor.name] = sparse[tensor.name]
+        else:
+            codes[tensor.name] = _encode_values(weights[tensor.name], tensor, plan)
     return CodedNetwork(spec, codes, seed)
 
 
 def encode_tensor(values: Tensor, tensor: TensorShape, plan: Plan, seed: int = 0) -> Code:
     """Codes one tensor by its plan."""
-    if isinstance(plan, DensePlan):
-        return _encode_dense(values, plan)
+    if not isinstance(plan, SinrPlan):
+        return _encode_values(values, tensor, plan)
     return _encode_sinr({tensor.name: values}, [tensor], {tensor.name: plan}, seed)[tensor.name]
 
 
@@ -129,6 +149,8 @@ def decode_tensor(code: Code, tensor: TensorShape, seed: int) -> np.ndarray:
     """One tensor, float32, in its shape."""
     if isinstance(code, DenseCode):
         return quantizer.dequantize(code.symbols, code.step)
+    if isinstance(code, TrellisCode):
+        return trellis.dequantize(code.symbols, code.step)
     assert len(tensor.shape) == 2
     length = blocks.vector_length(tensor.shape, tensor.width)
     vectors = np.empty((len(code.support), length), np.float32)
@@ -149,8 +171,13 @@ def _combine(support: np.ndarray, symbols: np.ndarray, length: int, seed: int) -
     return total
 
 
-def _encode_dense(values: Tensor, plan: DensePlan) -> DenseCode:
-    return DenseCode(quantizer.quantize(values.numpy(), plan.step), plan.step)
+def _encode_values(
+    values: Tensor, tensor: TensorShape, plan: DensePlan | TrellisPlan
+) -> DenseCode | TrellisCode:
+    if isinstance(plan, DensePlan):
+        return DenseCode(quantizer.quantize(values.numpy(), plan.step), plan.step)
+    assert tensor.role not in DENSE_ROLES, "biases and tables are not quantized along a trellis"
+    return TrellisCode(trellis.quantize(values.numpy(), plan.step), plan.step)
 
 
 def _encode_sinr(

@@ -12,8 +12,8 @@ Both directions run through `code_matrix`, as in `codec/entropy.py`.
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sinr3d.codec import entropy, laws
-from sinr3d.codec.laws import GAPS, MOST_SCALE, PLAIN, UNIT, Model
+from sinr3d.codec import entropy, laws, trellis
+from sinr3d.codec.laws import EVEN, GAPS, MOST_SCALE, ODD, PLAIN, UNIT, Model
 from sinr3d.codec.quantizer import MAX_SYMBOL
 from sinr3d.errors import CorruptFileError
 
@@ -140,32 +140,78 @@ class SymbolDecoder:
             raise CorruptFileError("the entropy-coded data does not end with its last symbol")
 
 
-def code_matrix(coder: SymbolCoder, rows: list[list[int]], settings: Settings | None = None) -> None:
-    """Codes a matrix of signed symbols, row by row; a decoder, which has no settings, fills it in place."""
+def code_matrix(
+    coder: SymbolCoder, rows: list[list[int]], settings: Settings | None = None, *, dependent: bool = False
+) -> None:
+    """Codes a matrix of signed symbols, row by row; a decoder, which has no settings, fills it in place.
+
+    Args:
+        coder: one direction.
+        rows: the symbols.
+        settings: of the tensor; of an encoder only.
+        dependent: the symbols are those of `codec/trellis.py`; scales are in steps then, not in symbols.
+    """
     settings = _code_settings(coder, settings or Settings(0, 0), len(rows))
     if settings.ascending:
+        if dependent:
+            raise CorruptFileError("symbols of dependent quantizers are said to ascend")
         _code_ascending(coder, rows[0], settings)
         return
     sizes = [0] * len(rows[0])  # of each column, the sum of its magnitudes so far, in 1/64
     total, above = start_scale(settings.scale) * STATED_INERTIA, STATED_INERTIA
-    row_inertia, column_inertia = ROW_INERTIA[settings.row], COLUMN_INERTIA[settings.column]
+    walk = _Walk(dependent, len(rows[0]))
     for index, row in enumerate(rows):
-        common = max(total // above, 1)
-        so_far = row_inertia * common
+        scales = _RowScales(settings, index, max(total // above, 1))
+        walk.begin(index)
         for place, column in enumerate(sizes):
-            scale = so_far // (row_inertia + place) if row_inertia else common
-            if column_inertia:
-                own = (column_inertia * common + column) // (column_inertia + index)
-                scale = scale * own // common
-            model = laws.model(settings.law, laws.class_of(min(max(scale, 1), MOST_SCALE)), PLAIN)
+            model = laws.model(settings.law, laws.class_of(scales.at(place, column)), walk.kind)
             row[place] = symbol = coder.symbol(model, row[place])
-            magnitude = abs(symbol)
-            if magnitude > MAX_SYMBOL:
+            if abs(symbol) > MAX_SYMBOL:
                 raise CorruptFileError("a coded symbol is too large")
-            so_far += magnitude * UNIT
-            sizes[place] = column + magnitude * UNIT
-        total += so_far - row_inertia * common
+            size = walk.step(symbol) * UNIT
+            scales.so_far += size
+            sizes[place] = column + size
+        total += scales.so_far - scales.stated
         above += len(row)
+
+
+class _RowScales:
+    """The scales of a row's symbols, from those before in the row and above in the column."""
+
+    def __init__(self, settings: Settings, index: int, common: int) -> None:
+        self._row, self._column = ROW_INERTIA[settings.row], COLUMN_INERTIA[settings.column]
+        self._index, self._common = index, common
+        self.so_far = self.stated = self._row * common
+
+    def at(self, place: int, column: int) -> int:
+        """The scale of a symbol, `column` being the sum of the magnitudes above it."""
+        common = self._common
+        scale = self.so_far // (self._row + place) if self._row else common
+        if self._column:
+            scale = scale * ((self._column * common + column) // (self._column + self._index)) // common
+        return min(max(scale, 1), MOST_SCALE)
+
+
+class _Walk:
+    """The quantizer of each symbol: always the same, or by the states of the trellis."""
+
+    def __init__(self, dependent: bool, columns: int) -> None:
+        self._dependent, self._rows = dependent, trellis.path_rows(columns)
+        self._state, self.kind = 0, PLAIN
+
+    def begin(self, row: int) -> None:
+        """Goes to the start of a row."""
+        if self._dependent and row % self._rows == 0:
+            self._state, self.kind = 0, EVEN
+
+    def step(self, symbol: int) -> int:
+        """Goes on behind a symbol; its magnitude in steps."""
+        if not self._dependent:
+            return abs(symbol)
+        size = 2 * abs(symbol) - (self.kind == ODD and symbol != 0)
+        self._state = trellis.NEXT[self._state][symbol & 1]
+        self.kind = ODD if trellis.ODD[self._state] else EVEN
+        return size
 
 
 def start_scale(number: int) -> int:

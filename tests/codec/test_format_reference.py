@@ -16,7 +16,7 @@ import tiny_files
 import torch
 
 from sinr3d.codec.pipeline import compress, decompress
-from sinr3d.codec.tensors import DensePlan, Plan, SinrPlan
+from sinr3d.codec.tensors import DensePlan, Plan, SinrPlan, TrellisPlan
 from sinr3d.field import Field
 from sinr3d.inr.mlp import build, evaluate
 from sinr3d.inr.spec import InrSpec, default_spec, tensor_shapes
@@ -372,38 +372,78 @@ def scale_class(scale: int) -> int:
 def tail_at(law: int, g: int, h: int) -> int:
     """Section 7.7."""
     e, f = divmod(g, 8)
-    p = h * RHO[f] << 10 - e if e <= 10 else h * RHO[f] >> e - 10
+    p = h * RHO[f] << 7 - e if e <= 7 else h * RHO[f] >> e - 7
     k = min(p >> 16, 383)
     t = TAILS[law]
     return t[k] - ((t[k] - t[k + 1]) * min(p - (k << 16), 65536) >> 16)
 
 
+def edge(kind: str, g: int, q: int) -> int:
+    """Section 7.7, cells."""
+    if kind == "plain":
+        return 16 * q - 8
+    first, less = {"even": [(16, 14), (12, 19)], "odd": [(7, 28), (9, 29)]}[kind][g >= 48]
+    return first if q == 1 else 32 * q - less
+
+
 @functools.cache
-def mean_at(law: int, g: int) -> int:
-    return 2 * sum(tail_at(law, g, 2 * k - 1) for k in range(1, 256))
+def mean_at(law: int, g: int, kind: str) -> int:
+    value = {"plain": lambda q: q, "even": lambda q: 2 * q, "odd": lambda q: 2 * q - (q > 0)}[kind]
+    return 2 * sum((value(q) - value(q - 1)) * tail_at(law, g, edge(kind, g, q)) for q in range(1, 256))
+
+
+def both_means(law: int, g: int, kind: str) -> int:
+    if kind == "plain":
+        return mean_at(law, g, kind)
+    return (mean_at(law, g, "even") + mean_at(law, g, "odd")) // 2
 
 
 @functools.cache
 def law_model(law: int, g: int, kind: str) -> tuple[int, int, list[int]]:
     """Section 7.7: shift, first and the frequencies."""
-    if kind == "plain":
+    if kind != "gaps":
         wanted = 2 ** (g // 8 + 40) // (64 * RHO[g % 8])
-        while g < 64 and mean_at(law, g) + mean_at(law, g + 1) < 2 * wanted:
+        while g < 64 and both_means(law, g, kind) + both_means(law, g + 1, kind) < 2 * wanted:
             g += 1
     e = g // 8
-    shift = max(0, e - 9)
+    shift = max(0, e - (9 if kind in ("plain", "gaps") else 10))
     most = 8 + 2 ** (3 + max(0, e - 5 - shift))
-    first = -most if kind == "plain" else 0
+    first = 0 if kind == "gaps" else -most
     size = most - first + 3
 
     def below(q: int) -> int:
         if kind == "gaps":
-            return 2**24 - 2 * tail_at(law, g, 2 * q)
-        return 2**24 - tail_at(law, g, 2 * q - 1) if q > 0 else tail_at(law, g, 1 - 2 * q)
+            return 2**24 - 2 * tail_at(law, g, 16 * q)
+        return 2**24 - tail_at(law, g, edge(kind, g, q)) if q > 0 else tail_at(law, g, edge(kind, g, 1 - q))
 
     mass = [0, *(below(first + i - 1 << shift) for i in range(1, size)), 2**24]
     edges = [(m * (65536 - size) >> 24) + i for i, m in enumerate(mass)]
     return shift, first, [b - a for a, b in itertools.pairwise(edges)]
+
+
+class Trellis:
+    """Section 5.3."""
+
+    def __init__(self) -> None:
+        self.state = 0
+
+    def odd(self) -> bool:
+        return bin(self.state & 26).count("1") % 2 == 1
+
+    def step(self, k: int) -> int:
+        """What a symbol stands for; goes on to the next."""
+        r = 2 * k - ((k > 0) - (k < 0)) * self.odd()
+        self.state = (self.state >> 1) + 16 * (k % 2 ^ bin(self.state & 17).count("1") % 2)
+        return r
+
+
+def trellis_integers(matrix: list[list[int]]) -> list[list[int]]:
+    trellis, result = Trellis(), []
+    for i, row in enumerate(matrix):
+        if i % max(1, 256 // len(row)) == 0:
+            trellis.state = 0
+        result.append([trellis.step(k) for k in row])
+    return result
 
 
 class LawsReader(RangeReader):
@@ -422,31 +462,38 @@ class LawsReader(RangeReader):
             u += beyond if token else -beyond
         return (u << shift) + self.raw(shift)
 
-    def symbols(self, rows: int, width: int) -> list[list[int]]:
+    def symbols(self, rows: int, width: int, *, trellis: bool = False) -> list[list[int]]:
         law, z = self.raw(3), self.raw(7)
         start = min((64, 76, 91, 108)[z % 4] * 2 ** (z // 4) // 64, 2**30 - 1)
         r = c = 0
         if rows > 1:
             r, c = (0, 2, 6, 20)[self.raw(2)], (0, 8, 24, 72)[self.raw(2)]
         elif self.raw(1):
+            refuse_unless(not trellis)
             row = [self.read(law, scale_class(start))]
             while len(row) < width:
                 row.append(row[-1] + self.read(law, scale_class(start), "gaps"))
             refuse_unless(all(abs(symbol) < 2**24 for symbol in row))
             return [row]
         matrix: list[list[int]] = []
+        sizes: list[list[int]] = []
+        machine = Trellis()
         for i in range(rows):
-            before = sum(abs(symbol) for row in matrix for symbol in row)
-            common = max((64 * start + 64 * before) // (64 + width * i), 1)
-            row = []
+            common = max((64 * start + 64 * sum(map(sum, sizes))) // (64 + width * i), 1)
+            matrix.append([])
+            sizes.append([])
+            if i % max(1, 256 // width) == 0:
+                machine.state = 0
             for j in range(width):
-                scale = (r * common + 64 * sum(map(abs, row))) // (r + j) if r else common
+                scale = (r * common + 64 * sum(sizes[i])) // (r + j) if r else common
                 if c:
-                    column = sum(abs(above[j]) for above in matrix)
+                    column = sum(above[j] for above in sizes[:i])
                     scale = scale * ((c * common + 64 * column) // (c + i)) // common
-                row.append(self.read(law, scale_class(min(max(scale, 1), 2**30 - 1))))
-                refuse_unless(abs(row[-1]) < 2**24)
-            matrix.append(row)
+                kind = ("odd" if machine.odd() else "even") if trellis else "plain"
+                symbol = self.read(law, scale_class(min(max(scale, 1), 2**30 - 1)), kind)
+                refuse_unless(abs(symbol) < 2**24)
+                matrix[i].append(symbol)
+                sizes[i].append(abs(machine.step(symbol)) if trellis else abs(symbol))
         return matrix
 
 
@@ -601,12 +648,13 @@ def read_weights(sections: dict[int, bytes], networks: dict[str, dict[str, Any]]
     bits = 2 if coder == 2 else 1
     methods = int.from_bytes(cursor.take(-(-len(tensors) * bits // 8)), "little")
     refuse_unless(methods >> bits * len(tensors) == 0)
-    heads = []
+    heads, along = [], []
     for t in range(len(tensors)):
         step = struct.unpack("<f", b"\0\0" + cursor.take(2))[0]
-        sparse = methods >> bits * t & (2**bits - 1)
-        refuse_unless(sparse < 2)
-        heads.append((step, cursor.varint(), cursor.varint()) if sparse else (step, 0, 0))
+        method = methods >> bits * t & (2**bits - 1)
+        refuse_unless(method < 3)
+        along.append(method == 2)
+        heads.append((step, cursor.varint(), cursor.varint()) if method == 1 else (step, 0, 0))
     refuse_unless(cursor.at == len(cursor.data))
     if coder == 1:
         values, supports = RangeReader(sections[4]), RangeReader(sections.get(5, b""))
@@ -617,11 +665,16 @@ def read_weights(sections: dict[int, bytes], networks: dict[str, dict[str, Any]]
         supports = BrotliReader(sections.get(5, EMPTY_BROTLI), "supports")
     tables = TableReader(sections[6]) if 6 in sections else None
     weights = {}
-    for (name, shape, net), (step, num_atoms, sparsity) in zip(tensors, heads, strict=True):
+    for (name, shape, net), (step, num_atoms, sparsity), trellis in zip(tensors, heads, along, strict=True):
         if "grid." in name:
             assert tables is not None
             level = {**net["levels"][int(name.split(".")[-1])], "layout": net["layout"]}
             weights[name] = (np.array(tables.table(level, net["F"]), np.float64) * step).astype(np.float32)
+            continue
+        if trellis:
+            assert isinstance(values, LawsReader)
+            integers = trellis_integers(values.symbols(*shape, trellis=True))
+            weights[name] = (np.array(integers, np.float64) * step).astype(np.float32)
             continue
         if num_atoms == 0:
             rows = shape[0] if len(shape) == 2 else 1
@@ -738,15 +791,19 @@ def test_fixed_files(file: tiny_files.TinyFile) -> None:
 
 
 @pytest.mark.parametrize("activation", ["sine", "gauss", "wire", "relu"])
-@pytest.mark.parametrize("coder", ["range", "brotli", "laws"])
+@pytest.mark.parametrize(
+    ("coder", "method"),
+    [*itertools.product(["range", "brotli", "laws"], ["dense", "sparse"]), ("laws", "trellis")],
+)
 @pytest.mark.parametrize("width", [7, 52])
-@pytest.mark.parametrize("method", ["dense", "sparse"])
 def test_compressed_networks(activation: str, coder: str, width: int, method: str) -> None:
     spec = default_spec(3, 1, width, 1, activation)
     weights = build(spec, seed=5).weights()
     plans: dict[str, Plan] = {t.name: DensePlan(2.0**-9) for t in tensor_shapes(spec)}
     if method == "sparse":
         plans |= {t.name: SinrPlan(500, 9) for t in tensor_shapes(spec) if t.role == "hidden"}
+    if method == "trellis":
+        plans |= {t.name: TrellisPlan(2.0**-9) for t in tensor_shapes(spec) if t.role != "bias"}
     check(compress(weights, spec, tiny_files.SHAPE, plans, coder=coder, seed=4_000_000_000))
 
 

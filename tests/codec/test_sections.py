@@ -9,7 +9,7 @@ from sinr3d.codec import container, limits, sections
 from sinr3d.codec.container import SUPPORTS, TENSORS, VALUES
 from sinr3d.codec.header import pack_varint
 from sinr3d.codec.quantizer import MAX_SYMBOL
-from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode
+from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode, TrellisCode
 from sinr3d.errors import CorruptFileError, LimitError, SinrError, TruncatedFileError
 from sinr3d.inr.spec import InrSpec, tensor_shapes
 
@@ -86,6 +86,13 @@ def test_what_a_reader_would_refuse_is_not_written() -> None:
         sections.pack_codes(sparse_network([1], 65537), "range")
 
 
+@pytest.mark.parametrize("coder", ["range", "brotli"])
+def test_only_laws_code_a_trellis(coder: str) -> None:
+    codes = dense_codes(SPEC) | {"hidden.0.weight": TrellisCode(np.zeros((4, 4), np.int32), 1.0)}
+    with pytest.raises(ValueError, match=r"hidden\.0\.weight is quantized along a trellis"):
+        sections.pack_codes(CodedNetwork(SPEC, codes), coder)
+
+
 def _payloads(support: list[int] | None = None, coder: str = "range") -> dict[int, bytes]:
     if support is None:
         return sections.pack_codes(CodedNetwork(SPEC, dense_codes(SPEC, 3)), coder)
@@ -102,7 +109,8 @@ def _tensors(head: bytes, num_atoms: int = 300, sparsity: int = 2) -> bytes:
     [
         (b"", TruncatedFileError, "ends after 0 bytes"),
         (b"\3\3\4", CorruptFileError, "entropy coder 3 is unknown"),
-        (b"\2\3\x20\0", CorruptFileError, "methods of the tensors are unknown"),
+        (b"\2\3\x18\0" + 6 * ONE, CorruptFileError, "the bias first.bias is said to be quantized along"),
+        (b"\2\3\x30\0", CorruptFileError, "methods of the tensors are unknown"),
         (b"\2\3\x10\x10", CorruptFileError, "methods of the tensors are unknown"),
         (_tensors(b"\1\3\0"), CorruptFileError, "methods"),
         (_tensors(b"\1\3\x44"), CorruptFileError, "methods"),

@@ -7,7 +7,7 @@ import numpy as np
 from sinr3d.codec.header import Domain, ImageDomain, OccupancyDomain, Record
 from sinr3d.codec.pipeline import pack_file
 from sinr3d.codec.scene import DefaultCameras, SceneDomain
-from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode
+from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode, TrellisCode
 from sinr3d.inr.spec import AnySpec, GridSpec, InrSpec, SceneSpec, TensorShape, default_spec, tensor_shapes
 from sinr3d.sparse.blocks import vector_length
 
@@ -48,6 +48,7 @@ class TinyFile:
     record: Record | None = None
     resolution: int = 0
     ascending: bool = False
+    trellis_roles: tuple[str, ...] = ()
 
     def network(self) -> CodedNetwork:
         """Its integers."""
@@ -56,6 +57,8 @@ class TinyFile:
             step = (index + 1) / 128
             if tensor.role in self.sparse_roles:
                 codes[tensor.name] = self._sparse(tensor, index, step / 4)
+            elif tensor.role in self.trellis_roles:
+                codes[tensor.name] = TrellisCode(integers(tensor.shape, index, self.spread), step)
             else:
                 symbols = integers(tensor.shape, index, self.spread)
                 if self.ascending and tensor.role == "bias":
@@ -132,7 +135,8 @@ FILES = (
     TinyFile("scene without tables", _BARE, BARE_SCENE, "range", ("hidden",), resolution=9),
     TinyFile("shape laws", _shape(layers=2), SHAPE, "laws", ascending=True),
     TinyFile("image sparse laws wide", _image(), IMAGE, "laws", ("hidden",), spread=99_999),
-    TinyFile("scene laws", _scene(), SCENE, "laws", resolution=5),
+    TinyFile("scene laws", _scene(), SCENE, "laws", resolution=5, trellis_roles=("last",)),
+    TinyFile("image trellis", _image(5), IMAGE, "laws", ("first",), trellis_roles=("hidden", "last")),
 )
 """Files of 100 to 700 bytes."""
 
@@ -146,6 +150,9 @@ LARGE_FILES = (
     TinyFile("columns and rows, laws", _image(52, 1), IMAGE, "laws", ("first", "last"), ascending=True),
     TinyFile("wide symbols, laws", _shape(24, 2), SHAPE, "laws", spread=9_999_999, ascending=True),
     TinyFile("few symbols, laws", _shape(24, 2), SHAPE, "laws", spread=2),
+    TinyFile("trellis", _image(52, 1), IMAGE, "laws", trellis_roles=("first", "hidden", "last")),
+    TinyFile("wide trellis", _shape(24), SHAPE, "laws", spread=9_999_999, trellis_roles=("hidden", "last")),
+    TinyFile("wire trellis", _image(24, 1, "wire"), IMAGE, "laws", spread=2, trellis_roles=("hidden",)),
     TinyFile("scene with wide symbols", _scene(9, 3), SCENE, "range", spread=9_999_999, resolution=32),
     TinyFile("scene with few symbols", _scene(10, 4), SCENE, "range", spread=2),
 )
