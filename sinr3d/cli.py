@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -308,10 +309,12 @@ def _one_line(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare a .sinr file with every rival at the same work: a table and a picture.
+    """Compare a .sinr file with every rival: a table, a picture, rate-distortion curves, a page of them all.
 
-    The file's own network is coded by every weight coder, and the original by the codecs of its kind at the
-    quality that the file has. Rivals that are not installed are listed as such: pip install 'sinr3d[bench]'.
+    The file's own network is coded by every weight coder, and the original by the codecs of its kind: in the
+    table at the quality of the file, in the curves at all of their rates. Written are INPUT.compare.png,
+    INPUT.compare.curves.png and INPUT.compare.html. Rivals that are not installed are listed as such, and the
+    curves need matplotlib: pip install 'sinr3d[bench]'.
     """
 
     input: Positional[str]
@@ -319,17 +322,19 @@ class Compare:
     reference: Positional[str]
     """The original image or mesh."""
     output: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None
-    """The picture; INPUT.compare.png by default."""
+    """Where to, instead of INPUT.compare: PATH.png, PATH.curves.png and PATH.html."""
     force: Force = False
-    """Overwrite the picture."""
+    """Overwrite what is there."""
     json: Json = False
     """Print the table as JSON on standard output."""
 
     def run(self) -> None:
-        """Runs all rivals, prints the table, writes the picture."""
-        picture = self.output or f"{'stdin' if self.input == '-' else Path(self.input)}.compare.png"
-        files.check_output(picture, force=self.force)
-        from sinr3d.bench import compare
+        """Runs all rivals, prints the table, writes pictures and page."""
+        name = "stdin" if self.input == "-" else self.input
+        base = re.sub(r"\.(png|html)$", "", self.output or f"{Path(name)}.compare")
+        for suffix in (".png", ".curves.png", ".html"):
+            files.check_output(base + suffix, force=self.force)
+        from sinr3d.bench import compare, compare_report, curves
 
         data = files.read_bytes(self.input)
         with console.fraction_bar("comparing") as on_progress:
@@ -338,8 +343,15 @@ class Compare:
             console.print_json([dataclasses.asdict(row) for row in result.rows])
         else:
             console.print_table(compare.render(result))
-        files.write_bytes(picture, compare.picture(result))
-        console.say(f"picture: {picture}")
+        why_not = curves.why_missing()
+        drawing = None if why_not else compare_report.drawing(result)
+        files.write_bytes(f"{base}.png", compare_report.picture(result))
+        if drawing is not None:
+            files.write_bytes(f"{base}.curves.png", drawing.png)
+        page = compare_report.html(result, Path(name).name, drawing, why_not or "")
+        files.write_bytes(f"{base}.html", page.encode())
+        curves_said = f"the curves are missing: {why_not}" if why_not else f"curves: {base}.curves.png"
+        console.say(f"picture: {base}.png; {curves_said}; page: {base}.html")
 
 
 @dataclass(frozen=True)
@@ -349,27 +361,41 @@ class Bench:
     omp: the sparse coder beside scikit-learn, SPAMS and its matrix products alone.
     rule: the sweep of dictionary size and sparsity that fixes the paper profile's rule.
     results: the figures of the README, on the image and meshes given.
+    rate: rate-distortion curves of every codec on the same networks, images and meshes; with -o as CSV, PNG
+    and HTML, and what is in the folder already is not computed again.
     nerf: ns-train on a data set (one rendered for the purpose if none is given), its networks coded in every
     way; sinr-nerf on a CUDA device, sinr-nerf-tiny at a quarter of the width on a CPU.
     """
 
-    name: Positional[Literal["omp", "rule", "results", "nerf"]]
+    name: Positional[Literal["omp", "rule", "results", "rate", "nerf"]]
     """Which."""
     inputs: Positional[list[str]] = dataclasses.field(default_factory=list)
-    """What to work on: images for rule, images and meshes for results, a data set for nerf."""
+    """What to work on: images for rule, images and meshes for results and rate, a data set for nerf."""
     output: Annotated[str | None, arg(aliases=["-o"], metavar="DIR")] = None
     """Folder for data and plots; none are written without it."""
     quick: bool = False
     """A smaller problem."""
+    scale: float = 1.0
+    """rate: images at this share of their width and height."""
+    widths: list[int] = dataclasses.field(default_factory=list)
+    """rate: neurons of a layer, one network each; by default 64 and 128 for images, 64 for meshes."""
+    effort: int = 5
+    """rate: of the default profile, 1 to 9."""
+    steps: int | None = None
+    """rate: optimizer steps of a fit; the effort's by default."""
     json: Json = False
     """Print the figures as JSON on standard output."""
 
     def run(self) -> None:
         """Runs it and prints its table."""
         from sinr3d.bench import registry
+        from sinr3d.bench.rate import RateOptions
 
+        options = RateOptions(self.scale, tuple(self.widths), self.effort, self.steps)
         with console.fraction_bar(f"bench {self.name}") as on_progress:
-            table, facts = registry.run(self.name, self.inputs, self.output, self.quick, on_progress)
+            table, facts = registry.run(
+                self.name, self.inputs, self.output, self.quick, on_progress, rate_options=options
+            )
         if self.json:
             console.print_json(facts)
         else:

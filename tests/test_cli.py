@@ -445,7 +445,7 @@ OPTIONS = {
     "render": "-o -f --json --orbit --camera-path --size --fps --device",
     "compare": "-o -f --json",
     "demo": "-o -f --json",
-    "bench": "-o --json",
+    "bench": "-o --json --quick --scale --widths --effort --steps",
 }
 
 

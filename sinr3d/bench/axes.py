@@ -14,6 +14,7 @@ INK, FAINT = "#333333", "#8a8a8a"
 _IOU_TICKS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.9925)
 _FINE_IOU_TICKS = (0.995, 0.996, 0.997, 0.998, 0.9985, 0.999, 0.9995, 0.9999)
 _MIN_TICK_DB = 0.25
+_MARKER_RADIUS = 9.0  # pixels
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,9 @@ def track(line: Any, frame: labels.Box) -> labels.Track:
     """A drawn line as pixels, every three of them, where it lies in the frame."""
     corners = line.get_transform().transform(np.column_stack(line.get_data()).astype(float))
     parts = [corners[:1]]
+    if len(corners) == 1:  # its marker is large
+        angles = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+        parts.append(corners + _MARKER_RADIUS * np.stack([np.cos(angles), np.sin(angles)], axis=1))
     for start, end in pairwise(corners):
         count = max(2, int(np.ceil(np.linalg.norm(end - start) / 3)))
         parts.append(start + (end - start) * np.linspace(0, 1, count)[1:, None])

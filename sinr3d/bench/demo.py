@@ -9,8 +9,8 @@ import numpy as np
 from rich.table import Table
 
 from sinr3d import files
-from sinr3d.baselines import meshes, weights
-from sinr3d.bench import compare, picture, shape, table
+from sinr3d.baselines import weights
+from sinr3d.bench import compare, picture, shape, sources, sweeps, table
 from sinr3d.bench.table import Row
 from sinr3d.config import EncodeOptions
 from sinr3d.encoder import code_network, fit_network
@@ -57,15 +57,17 @@ def run(
         score = occupancy.evaluate_iou(decode(data).evaluate, signal.domain, mesh, 300_000).iou
         rows.append(Row(f"sinr3d, {profile}", "", len(data), score, seconds, "fit included"))
     field = decode((folder / "demo.sinr").read_bytes())
+    judge = sweeps.judge_of(field.spec, lambda: signal)
     for rival in weights.RIVALS:
         if rival.name in _PLAIN_RIVALS:
             coded = weights.run(rival, fitted.result.weights)
-            score = compare.score_weights(field, signal, coded.weights)
+            score = judge(coded.weights)
             rows.append(Row(f"the network, {rival.label}", "", coded.num_bytes, score))
-    points = signal.domain.to_world(signal.score_coords.double().numpy())
-    truth = signal.score_inside.numpy()
-    for name in _MESH_RIVALS:
-        rows.append(compare.shape_row(meshes.find(name), mesh, rows[0].score or 0.0, points, truth))
+    points = sources.score_points(signal)
+    enough = rows[0].score or 0.0
+    for sweep in sweeps.mesh_sweeps(mesh, lambda: points, enough):
+        if sweep.codec in _MESH_RIVALS:
+            rows.append(compare.shape_row(sweeps.draw(sweep), enough))
     decoded = field.mesh(resolution)
     files.write_bytes(str(folder / "decoded.ply"), mesh_io.mesh_bytes(decoded, ".ply"))
     panels: list[np.ndarray] = [picture.render_mesh(m, up="z") for m in (mesh, decoded)]

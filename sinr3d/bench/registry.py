@@ -2,26 +2,35 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from sinr3d.errors import UsageError
 
+if TYPE_CHECKING:
+    from sinr3d.bench.rate import RateBench, RateOptions
+
 Progress = Callable[[float], None]
 
 
 def run(
-    name: str, inputs: list[str], output: str | None, quick: bool, on_progress: Progress | None
+    name: str,
+    inputs: list[str],
+    output: str | None,
+    quick: bool,
+    on_progress: Progress | None,
+    rate_options: "RateOptions | None" = None,
 ) -> tuple[Table, Any]:
     """Runs a benchmark.
 
     Args:
-        name: "omp", "rule", "results" or "nerf".
+        name: "omp", "rule", "results", "rate" or "nerf".
         inputs: files to work on; none for omp; a data set or none for nerf.
         output: folder for data and plots.
         quick: a smaller problem.
         on_progress: called with the fraction done.
+        rate_options: of rate alone; `quick` is set in them.
 
     Returns:
         The table for people, and the same figures as plain values for JSON.
@@ -43,7 +52,20 @@ def run(
 
         result = rule.run(inputs, output, quick, on_progress)
         return rule.render(result), dataclasses.asdict(result)
+    if name == "rate":
+        from sinr3d.bench import rate, rate_report
+
+        options = dataclasses.replace(rate_options or rate.RateOptions(), quick=quick)
+        drawn = rate.run(inputs, output, options, on_progress)
+        return rate_report.render(drawn.savings), _facts(drawn)
     from sinr3d.bench import results
 
     rows = results.run(inputs, quick, on_progress)
     return results.render(rows), [dataclasses.asdict(row) for row in rows]
+
+
+def _facts(bench: "RateBench") -> dict[str, Any]:
+    """What a script wants of the curves: the means over the inputs and what they say."""
+    facts = dataclasses.asdict(bench)
+    del facts["sets"]  # rate.csv has every point
+    return facts

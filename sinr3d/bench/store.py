@@ -121,13 +121,12 @@ def source_hash(parts: Sequence[str]) -> str:
     Comments, docstrings and layout do not change it.
 
     Args:
-        parts: modules ("coding.py") and folders ("codec") of sinr3d.
+        parts: patterns of modules of sinr3d, "coding.py" or "codec/*.py".
     """
     root = Path(sinr3d.__file__).parent
     digest = hashlib.sha256()
     for part in parts:
-        path = root / part
-        for module in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+        for module in sorted(root.glob(part)):
             digest.update(_bare_code(module.read_text(encoding="utf-8")).encode())
     return digest.hexdigest()[:16]
 
@@ -158,7 +157,7 @@ def _load_network(path: Path, spec: InrSpec) -> FitResult:
         with np.load(path, allow_pickle=False) as arrays:
             score, steps, seconds = arrays["facts"].tolist()
             weights = {t.name: torch.from_numpy(arrays[t.name]) for t in tensor_shapes(spec)}
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as error:
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise MalformedInputError(f"{path} is not the network it should be ({error}); delete it") from error
     for tensor in tensor_shapes(spec):
         found = weights[tensor.name]

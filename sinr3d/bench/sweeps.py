@@ -31,8 +31,8 @@ Judge = Callable[[Weights], float]
 PAPER_RATIOS = (0.2, 0.28, 0.34, 0.38, 0.41, 0.43, 0.46, 0.499)
 """s / k1 of the paper's curve; the sparsity of its profile comes first."""
 QUICK_RATIOS = (0.34,)
-RD_DROPS_DB = (0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
-RD_FACTORS = (1.08, 1.2, 1.4, 1.7, 2.1)
+RD_DROPS_DB = (0.0, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+RD_FACTORS = (1.0, 1.08, 1.2, 1.4, 1.7, 2.1)
 _QUICK_DROPS_DB = (0.5, 2.0)
 _QUICK_FACTORS = (1.2, 1.7)
 _IMAGE_POINTS = 24
@@ -113,12 +113,18 @@ def weight_sweeps(tensors: Weights, judge: Judge) -> list[Sweep]:
     """
     sweeps: dict[str, Sweep] = {}
     for rival in weights.RIVALS:
-        name, _, form = rival.name.partition("-")
+        name, form = codec_and_form(rival.name)
         missing = rival.missing()
         trials = [] if missing else [_weight_trial(rival, form, rate, tensors, judge) for rate in rival.rates]
         before = sweeps.get(name, Sweep(name, rival.label, (), note=missing or ""))
         sweeps[name] = replace(before, trials=(*before.trials, *trials))
     return list(sweeps.values())
+
+
+def codec_and_form(rival: str) -> tuple[str, str]:
+    """A weight rival's id as that of a codec and of its form: "nncodec-mixed" is a form of "nncodec"."""
+    codec, _, form = rival.partition("-")
+    return codec, form
 
 
 def _weight_trial(
@@ -153,8 +159,8 @@ def paper_sweep(
 def rd_targets(metric: str, float_score: float, quick: bool = False) -> list[tuple[str, dict[str, float]]]:
     """The rates of our curve: what each is called, and the options that ask for it.
 
-    An image may lose 0.2 to 4 dB of the PSNR of its network before coding; a shape's distance 1 - IoU may
-    grow by a factor of 1.08 to 2.1.
+    An image may lose up to 4 dB of the PSNR of its network before coding; a shape's distance 1 - IoU may
+    grow by a factor of up to 2.1. Tuned codes can be as good as the network was, which is the first rate.
 
     Args:
         metric: "psnr" or "iou".

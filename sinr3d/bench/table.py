@@ -28,23 +28,30 @@ class Row:
     note: str = ""
 
 
+def headings(metric: str) -> list[str]:
+    """The columns of a comparison's table."""
+    return ["", "setting", "bytes", "to sinr3d", "PSNR, dB" if metric == "psnr" else "IoU", "seconds", "note"]
+
+
+def cells(row: Row, metric: str, ours: int) -> list[str]:
+    """A row as plain text; `ours` is the size that it is set against."""
+    score = "" if row.score is None else f"{row.score:.2f}" if metric == "psnr" else f"{row.score:.4f}"
+    return [
+        row.name,
+        row.setting,
+        "" if row.num_bytes is None else f"{row.num_bytes:,}",
+        "" if row.num_bytes is None else f"{row.num_bytes / ours:.2f} x",
+        score,
+        "" if row.seconds is None else f"{row.seconds:.1f}",
+        row.note,
+    ]
+
+
 def render(title: str, rows: Sequence[Row], metric: str, ours: int) -> Table:
     """A table of rows; `ours` is the size that all others are set against."""
     table = Table(title=title, title_justify="left")
-    table.add_column("")
-    table.add_column("setting")
-    for heading in ("bytes", "to sinr3d", "PSNR, dB" if metric == "psnr" else "IoU", "seconds"):
-        table.add_column(heading, justify="right")
-    table.add_column("note")
+    for place, heading in enumerate(headings(metric)):
+        table.add_column(heading, justify="right" if 2 <= place <= 5 else "left")
     for row in rows:
-        score = "" if row.score is None else f"{row.score:.2f}" if metric == "psnr" else f"{row.score:.4f}"
-        table.add_row(
-            row.name,
-            row.setting,
-            "" if row.num_bytes is None else f"{row.num_bytes:,}",
-            "" if row.num_bytes is None else f"{row.num_bytes / ours:.2f} x",
-            score,
-            "" if row.seconds is None else f"{row.seconds:.1f}",
-            escape(row.note),
-        )
+        table.add_row(*(escape(cell) for cell in cells(row, metric, ours)))
     return table

@@ -57,7 +57,7 @@ def test_results_score_as_eval_does(photo: Path) -> None:
     rows = results.run([str(photo)], quick=True)
     assert [row.coding for row in rows] == ["rd", "paper", "16 bit + Brotli"]
     assert rows[0].num_bytes < rows[1].num_bytes < rows[2].num_bytes
-    assert rows[0].score == pytest.approx(rows[2].score, abs=0.4)
+    assert rows[0].score > rows[2].score - 0.4
     assert results.render(rows).row_count == 3
 
 
