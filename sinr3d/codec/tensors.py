@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sinr3d.codec import quantizer, trellis
+from sinr3d.codec import quantizer, rdoq, trellis
 from sinr3d.inr.spec import AnySpec, TensorShape, tensor_shapes
 from sinr3d.sparse import blocks
 from sinr3d.sparse.dictionary import ATOM_SCALE, atoms, dictionary
@@ -27,9 +27,15 @@ _ATOMS_AT_ONCE = 256  # bounds the memory that one vector takes
 
 @dataclass(frozen=True)
 class DensePlan:
-    """Quantize every value with one step."""
+    """Quantize every value with one step.
+
+    Attributes:
+        step: between neighbours.
+        slope: what a bit is worth to the rounding, in squared steps (`codec/rdoq.py`).
+    """
 
     step: float
+    slope: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -38,9 +44,11 @@ class TrellisPlan:
 
     Attributes:
         step: that the two share; at the entropy of a DensePlan of twice this step the error is less.
+        slope: what a bit is worth to the choice of the path, in squared steps (`codec/rdoq.py`).
     """
 
     step: float
+    slope: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -175,9 +183,9 @@ def _encode_values(
     values: Tensor, tensor: TensorShape, plan: DensePlan | TrellisPlan
 ) -> DenseCode | TrellisCode:
     if isinstance(plan, DensePlan):
-        return DenseCode(quantizer.quantize(values.numpy(), plan.step), plan.step)
+        return DenseCode(rdoq.quantize(values.numpy(), plan.step, plan.slope), plan.step)
     assert tensor.role not in DENSE_ROLES, "biases and tables are not quantized along a trellis"
-    return TrellisCode(trellis.quantize(values.numpy(), plan.step), plan.step)
+    return TrellisCode(rdoq.quantize_trellis(values.numpy(), plan.step, plan.slope), plan.step)
 
 
 def _encode_sinr(
