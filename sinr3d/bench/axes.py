@@ -11,9 +11,13 @@ from sinr3d.bench import labels
 from sinr3d.bench.points import Curve, decibels
 
 INK, FAINT = "#333333", "#8a8a8a"
-_IOU_TICKS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.975, 0.98, 0.985, 0.99, 0.9925)
-_FINE_IOU_TICKS = (0.995, 0.996, 0.997, 0.998, 0.9985, 0.999, 0.9995, 0.9999)
-_MIN_TICK_DB = 0.25
+_IOU_TICKS = (
+    (0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999),
+    (0.6, 0.85, 0.93, 0.94, 0.96, 0.975, 0.985, 0.9925, 0.996, 0.997, 0.9985, 0.9998),
+    (0.55, 0.65, 0.75, 0.87, 0.91, 0.92, 0.945, 0.955, 0.965, 0.9725, 0.9775, 0.9825, 0.9875, 0.9975, 0.9992),
+)
+"""Round values first; finer ones where there is room."""
+_TICKS = 9  # at most about so many
 _MARKER_RADIUS = 9.0  # pixels
 
 
@@ -109,12 +113,12 @@ def _number(value: float) -> str:
 def _iou_ticks(low: float, high: float) -> list[float]:
     """Round IoUs in a range of decibels, with room between them."""
     kept: list[float] = []
-    space = max(_MIN_TICK_DB, (high - low) / 12)
-    for tick in (*_IOU_TICKS, *_FINE_IOU_TICKS):
+    for tick in (tick for tier in _IOU_TICKS for tick in tier):
         level = decibels("iou", tick)
-        if low <= level <= high and (not kept or level - decibels("iou", kept[-1]) >= space):
+        gaps = [abs(level - decibels("iou", other)) for other in kept]
+        if low <= level <= high and min(gaps, default=high) >= (high - low) / _TICKS:
             kept.append(tick)
-    return kept
+    return sorted(kept)
 
 
 def sizes_shown(panel: Panel) -> tuple[float, float]:

@@ -37,7 +37,12 @@ def drawing(result: Comparison) -> Drawing:
     title = f"the file's network, {of.network}"
     subtitle = "the network as the file decodes it, coded by everyone"
     network = axes.Panel(title, of.metric, "bytes", network_codecs(of), *window, subtitle=subtitle)
-    window = curves.window(of.metric, [of.float_score], 3.5, 3.0 if of.kind == "image" else 0.6)
+    # so high that each codec is seen, even where its coarsest rate is better than the file
+    coarsest = [min(point.score for point in curve.points) for curve in signal_codecs(of) if curve.points]
+    reached = max(coarsest, default=of.float_score)
+    window = curves.window(
+        of.metric, [of.float_score, max(reached, of.float_score)], 3.5, 3.0 if of.kind == "image" else 0.6
+    )
     title = f"the {'image' if of.kind == 'image' else 'shape'} itself"
     signal = axes.Panel(title, of.metric, "bytes", [of.ours, *signal_codecs(of)], *window, subtitle=of.signal)
     return curves.draw([network, signal], "c")

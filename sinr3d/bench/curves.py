@@ -187,12 +187,13 @@ class _View:
         sizes = [(box.width, box.height) for box in boxes]
         found = labels.place([*tracks, panel_axes.filled(inside)], sizes, frame.grown(-3))
         left_over = []
-        for (curve, line), text, place in zip(self.named, texts, found, strict=True):
-            if place is None:
-                text.remove()
-                left_over.append((line, curve.label))
-            else:
+        for (curve, line), text, place, track in zip(self.named, texts, found, tracks, strict=True):
+            if place is not None:
                 self._put(text, place, line.get_color())
+                continue
+            text.remove()
+            if len(track):  # else none of it is to be seen
+                left_over.append((line, curve.label))
         if left_over:
             lines, names = zip(*left_over, strict=True)
             axis.legend(lines, names, loc="best", fontsize=8, frameon=True, framealpha=0.9)

@@ -18,7 +18,7 @@ table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tab
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #e4e4e4; white-space: nowrap }
 th { font-weight: 600; border-bottom-color: #999 }
 th:first-child, td:first-child, .text { text-align: left }
-td.text { white-space: normal; color: #666 }
+td.text { white-space: normal; min-width: 9rem; color: #666 }
 tr.ours td { font-weight: 600; color: #c8102e }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; font-size: .875rem }
 dt { color: #666 }

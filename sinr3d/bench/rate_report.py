@@ -144,7 +144,8 @@ def network_panel(of: CurveSet) -> axes.Panel:
     scores = [of.float_score, *(point.score for point in of.ours.points)]
     window = curves.window(of.metric, scores, 0.7, 0.45)
     title = f"{of.signal}: the same {of.network} network"
-    return axes.Panel(title, of.metric, "bytes", network_codecs(of), *window, of.float_score)
+    subtitle = "every coder on the same float32 weights"
+    return axes.Panel(title, of.metric, "bytes", network_codecs(of), *window, of.float_score, subtitle)
 
 
 def signal_panel(sets: Sequence[CurveSet], with_published: bool) -> axes.Panel:
@@ -158,9 +159,9 @@ def signal_panel(sets: Sequence[CurveSet], with_published: bool) -> axes.Panel:
         shown += published_curves() if with_published else []
     scores = [point.score for curve in ours for point in curve.points] or [first.float_score]
     window = curves.window(first.metric, scores, 1.0, 2.5)
-    subtitle = (
-        "dashed: published, averages of KODAK at full resolution" if is_image and with_published else ""
-    )
+    subtitle = "codecs of images" if is_image else "codecs of shapes"
+    if is_image and with_published:
+        subtitle += "; dashed: published, averages of KODAK at full resolution"
     unit = "bits a pixel" if is_image else "bytes"
     title = f"{first.signal}: the {'image' if is_image else 'shape'} itself"
     return axes.Panel(title, first.metric, unit, shown, *window, subtitle=subtitle, wide=len(sets) != 1)
