@@ -363,14 +363,15 @@ class Bench:
     results: the figures of the README, on the image and meshes given.
     rate: rate-distortion curves of every codec on the same networks, images and meshes; with -o as CSV, PNG
     and HTML, and what is in the folder already is not computed again.
+    transforms: where dense, sparse and seeded codes win, without retraining and trained in the code domain.
     nerf: ns-train on a data set (one rendered for the purpose if none is given), its networks coded in every
     way; sinr-nerf on a CUDA device, sinr-nerf-tiny at a quarter of the width on a CPU.
     """
 
-    name: Positional[Literal["omp", "rule", "results", "rate", "nerf"]]
+    name: Positional[Literal["omp", "rule", "results", "rate", "transforms", "nerf"]]
     """Which."""
     inputs: Positional[list[str]] = dataclasses.field(default_factory=list)
-    """What to work on: images for rule, images and meshes for results and rate, a data set for nerf."""
+    """What to work on: images for rule, a data set for nerf, images and meshes for the others."""
     output: Annotated[str | None, arg(aliases=["-o"], metavar="DIR")] = None
     """Folder for data and plots; none are written without it."""
     quick: bool = False

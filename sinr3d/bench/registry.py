@@ -25,7 +25,7 @@ def run(
     """Runs a benchmark.
 
     Args:
-        name: "omp", "rule", "results", "rate" or "nerf".
+        name: "omp", "rule", "results", "rate", "transforms" or "nerf".
         inputs: files to work on; none for omp; a data set or none for nerf.
         output: folder for data and plots.
         quick: a smaller problem.
@@ -58,6 +58,11 @@ def run(
         options = dataclasses.replace(rate_options or rate.RateOptions(), quick=quick)
         drawn = rate.run(inputs, output, options, on_progress)
         return rate_report.render(drawn.savings), _facts(drawn)
+    if name == "transforms":
+        from sinr3d.bench import transforms
+
+        compared = transforms.run(inputs, output, quick, on_progress)
+        return transforms.render(compared), dataclasses.asdict(compared)
     from sinr3d.bench import results
 
     rows = results.run(inputs, quick, on_progress)

@@ -1,0 +1,156 @@
+"""Forms of the hidden matrices trained in the code domain, against plain networks of the same size."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor
+
+from sinr3d.bench import transform_training as training
+from sinr3d.encoder import MUON_RATES
+from sinr3d.fit.signal import Signal
+from sinr3d.inr.spec import default_spec
+
+LAYERS = 3
+PLAIN = "dense"
+STEPS = (0.1, 0.2)
+"""Of the rounding, in root mean squares."""
+_ADAM, _ROUNDING_ADAM, _ROUNDING_MUON = 2e-3, 3e-4, 1e-3
+_WIDTHS = (1, 3 / 4, 1 / 2)  # of the plain networks, of the width given
+
+
+@dataclass(frozen=True)
+class TrainedPoint:
+    """A network trained in the code domain.
+
+    Attributes:
+        input: name of the signal.
+        form: of the hidden matrices.
+        width: neurons a layer.
+        step: of the rounding, in root mean squares.
+        num_bytes: ideal size of all tensors.
+        float_score: PSNR or IoU before rounding.
+        score: the same of the rounded network.
+        gain: score minus that of plain networks at the same size; None where there is none of that size.
+    """
+
+    input: str
+    form: str
+    width: int
+    step: float
+    num_bytes: float
+    float_score: float
+    score: float
+    gain: float | None
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Steps of the float phase and of the rounding phase."""
+
+    float_steps: int
+    rounding_steps: int
+
+
+@dataclass(frozen=True)
+class _Contestant:
+    name: str
+    width: int
+    form: Callable[[Tensor, int], training.Form]
+    seeded: tuple[str, ...] = ()
+
+
+def contest(name: str, signal: Signal, width: int, num_atoms: int, schedule: Schedule) -> list[TrainedPoint]:
+    """Trains every form for the same steps; all but SINR and regression from the initialisation on.
+
+    Those two code the plain network of the same width after its float phase and share the rounding phase.
+    """
+    points: list[TrainedPoint] = []
+    for contestant in _contestants(width):
+        run = _start(contestant, signal)
+        run = _train(run, signal, schedule.float_steps, rounding=False)
+        points += _round(name, contestant.name, run, signal, schedule)
+        if contestant.name == PLAIN and contestant.width == width:
+            for form, coded in _recoded(run, num_atoms):
+                points += _round(name, form, coded, signal, schedule)
+    return with_gains(points)
+
+
+def _contestants(width: int) -> list[_Contestant]:
+    half, quarter = width // 2, width // 4
+    plain = [_Contestant(PLAIN, round(width * ratio), lambda m, _: training.Form([m])) for ratio in _WIDTHS]
+    return [
+        *plain,
+        _Contestant("dense, seeded biases", width * 3 // 4, lambda m, _: training.Form([m]), ("bias",)),
+        _Contestant("low rank, 1/4", width, lambda m, seed: training.LowRank(m, quarter, seed)),
+        _Contestant("seeded basis, 1/8", 2 * width, lambda m, seed: training.SeededBasis(m, quarter, seed)),
+        _Contestant(
+            "seeded basis, 1/4, seeded first layer",
+            2 * width,
+            lambda m, seed: training.SeededBasis(m, half, seed),
+            ("first", "bias"),
+        ),
+        _Contestant("seeded support, 1/4", 2 * width, lambda m, seed: training.SeededSupport(m, half, seed)),
+    ]
+
+
+def _recoded(run: training.Run, num_atoms: int) -> list[tuple[str, training.Run]]:
+    """The codes that need a trained network, of this one."""
+    width = run.spec.width
+    trained = {name: form.weight().detach() for name, form in run.forms.items()}
+    makers: list[tuple[str, Callable[[Tensor], training.Form]]] = [
+        (f"SINR, s = {s}", lambda m, s=s: training.Sinr(m, num_atoms, s)) for s in (width // 8, width // 4)
+    ]
+    for rounds in (2, 4):
+        setting = (16, min(num_atoms, 4096), rounds)
+        makers.append(
+            (f"regression, {rounds} of 16", lambda m, setting=setting: training.Regression(m, *setting))
+        )
+    return [
+        (name, replace(run, forms={key: make(matrix) for key, matrix in trained.items()}))
+        for name, make in makers
+    ]
+
+
+def _start(contestant: _Contestant, signal: Signal) -> training.Run:
+    spec = default_spec(signal.in_features, signal.out_features, contestant.width, LAYERS)
+    return training.start(spec, contestant.form, seeded=contestant.seeded)
+
+
+def _train(run: training.Run, signal: Signal, steps: int, *, rounding: bool) -> training.Run:
+    if rounding:
+        return training.train(run, signal, steps, _ROUNDING_MUON, _ROUNDING_ADAM, rounding=True)
+    return training.train(run, signal, steps, MUON_RATES[signal.kind], _ADAM, rounding=False)
+
+
+def _round(name: str, form: str, run: training.Run, signal: Signal, schedule: Schedule) -> list[TrainedPoint]:
+    points = []
+    before = training.score(run, signal, rounding=False)
+    has_steps = not any(isinstance(f, training.Regression) for f in run.forms.values())
+    for step in STEPS if has_steps else STEPS[:1]:
+        rounded = run.fork()
+        for matrix in rounded.forms.values():
+            matrix.start_rounding(step)
+        rounded = _train(rounded, signal, schedule.rounding_steps, rounding=True)
+        after = training.score(rounded, signal, rounding=True)
+        size = rounded.bits() / 8
+        points.append(TrainedPoint(name, form, run.spec.width, step, size, before, after, None))
+    return points
+
+
+def with_gains(points: list[TrainedPoint]) -> list[TrainedPoint]:
+    """Sets each point against the best plain networks, score by linear interpolation in the log of size."""
+    plain = sorted((p.num_bytes, p.score) for p in points if p.form == PLAIN)
+    frontier: list[tuple[float, float]] = []
+    for size, score in plain:
+        if not frontier or score > frontier[-1][1]:
+            frontier.append((size, score))
+    sizes, scores = [math.log(size) for size, _ in frontier], [score for _, score in frontier]
+
+    def gain(point: TrainedPoint) -> float | None:
+        if not frontier[0][0] <= point.num_bytes <= frontier[-1][0]:
+            return None
+        return point.score - float(np.interp(math.log(point.num_bytes), sizes, scores))
+
+    return [replace(point, gain=gain(point)) for point in points]
