@@ -44,8 +44,9 @@ def render(savings: Sequence[Saving]) -> Table:
     table = Table(title="bytes saved by rd at equal quality", title_justify="left")
     for name in ("network", "rival"):
         table.add_column(name, no_wrap=True)
-    for name in ("saved", "BD-rate", "at our points"):
-        table.add_column(name, justify="right", no_wrap=name != "at our points")
+    for name in ("saved", "BD-rate"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("saved at our rates (dB or 1-IoU), %")
     for saving in savings:
         cells = (_percent(saving.mean), _percent(saving.bd_rate), _at_points(saving))
         table.add_row(f"{saving.kind} {saving.network}", escape(saving.label), *cells)
@@ -234,8 +235,9 @@ def _each(saving: Saving) -> list[str]:
 def _at_points(saving: Saving) -> str:
     if not any(saving.num_signals):
         return escape(saving.note)
-    pairs = zip(saving.settings, _each(saving), strict=True)
-    return escape(", ".join(f"{name.removeprefix('1-IoU ')}: {cell}" for name, cell in pairs if cell))
+    values = zip(saving.settings, saving.saved, strict=True)
+    short = ((name.removeprefix("1-IoU ").removesuffix(" dB"), value) for name, value in values)
+    return ", ".join(f"{name}: {100 * value:.0f}" for name, value in short if value is not None)
 
 
 def _percent(share: float | None) -> str:
