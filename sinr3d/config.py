@@ -14,8 +14,8 @@ from sinr3d.inr.spec import ACTIVATION_IDS
 PROFILES = ("rd", "paper")
 OPTIMIZERS = ("muon", "adam")
 _ACTIVATIONS = tuple(ACTIVATION_IDS)
-EFFORT_STEPS = {1: 300, 2: 700, 3: 1500, 4: 2500, 5: 4000, 6: 6000, 7: 9000, 8: 14000, 9: 22000}
-"""Optimizer steps of a fit by effort."""
+EFFORT_STEPS = {1: 500, 2: 500, 3: 1000, 4: 2000, 5: 3000, 6: 5000, 7: 8000, 8: 13000, 9: 20000}
+"""Optimizer steps of a fit by effort; its codes are tuned for as many again, but at effort 1."""
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,20 @@ class EncodeOptions:
 
     Attributes:
         profile: "rd", the smallest file at the quality asked, or "paper", SINR as published.
-        quality: 0 to 100; sets the network's width: 16 at 0, 64 at 50, 256 at 100.
+        quality: 0 to 100; sets the network's width: 16 at 0, 64 at 50, 256 at 100; the rate follows.
         target_psnr: dB an image must reach; None leaves it to `quality`.
         target_iou: IoU a shape must reach.
         target_size: bytes the file must not exceed.
-        effort: 1 to 9; optimizer steps by EFFORT_STEPS.
+        effort: 1 to 9; optimizer steps by EFFORT_STEPS; 1 is without fine-tuning of the codes.
         seed: of the fit and of the dictionary.
         device: "auto", "cpu", "cuda" or "cuda:n".
         width: neurons in a hidden layer; None takes the quality's.
         hidden_layers: square matrices between the first and the last layer.
         activation: "sine", "gauss", "wire" or "relu".
-        steps: optimizer steps; None takes the effort's.
+        steps: optimizer steps of the fit, and as many of the tuning; None takes the effort's.
         optimizer: "muon" or "adam".
-        max_seconds: time budget of the fit; None is none. The file then depends on the machine's speed.
+        max_seconds: time budget of fit and tuning, half each; None is none. The file then depends on the
+            machine's speed.
         half: fit with bfloat16 matrix products (CUDA).
         compile: fit with torch.compile (CUDA; pays for itself in long fits).
     """
@@ -57,6 +58,16 @@ class EncodeOptions:
     max_seconds: float | None = None
     half: bool = False
     compile: bool = False
+
+    @property
+    def fit_steps(self) -> int:
+        """Optimizer steps of the fit."""
+        return self.steps or EFFORT_STEPS[self.effort]
+
+    @property
+    def tune_steps(self) -> int:
+        """Optimizer steps of the tuning of codes: as many as the fit has, none at effort 1 or in `paper`."""
+        return 0 if self.effort == 1 or self.profile == "paper" else self.fit_steps
 
     def __post_init__(self) -> None:
         """Refuses options that make no sense."""

@@ -97,14 +97,14 @@ def print_table(table: Any) -> None:
 
 @contextmanager
 def fit_bar(metric: str) -> Iterator[Any]:
-    """A progress bar of a fit with ETA and the current score, on a terminal only; yields the callback."""
+    """A progress bar of fit and tuning with ETA and the score, on a terminal only; yields the callback."""
     if not sys.stderr.isatty():
         yield None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("fitting"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     with Progress(
         *columns,
         TextColumn("{task.fields[score]}"),
@@ -112,12 +112,13 @@ def fit_bar(metric: str) -> Iterator[Any]:
         console=Console(stderr=True),
         transient=True,
     ) as bar:
-        task = bar.add_task("fit", total=None, score="")
+        task = bar.add_task("fitting", total=None, score="")
 
         def update(progress: "FitProgress") -> None:
             known = progress.score == progress.score
             score = score_text(metric, progress.score) if known else ""
-            bar.update(task, total=progress.steps, completed=progress.step, score=score)
+            where = {"total": progress.steps, "completed": progress.step}
+            bar.update(task, description=progress.stage, score=score, **where)
 
         yield update
 

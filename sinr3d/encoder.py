@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -10,23 +11,31 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import torch
 import trimesh
+from torch import Tensor
 
 from sinr3d import coding
 from sinr3d.codec.header import Domain
+from sinr3d.codec.tune import TuneOptions
 from sinr3d.coding import Encoded
-from sinr3d.config import EFFORT_STEPS, EncodeOptions
+from sinr3d.config import EncodeOptions
 from sinr3d.errors import MissingFileError, UsageError
 from sinr3d.fit.loop import FitOptions, FitProgress, FitResult, fit
 from sinr3d.fit.optim import OptimizerOptions
 from sinr3d.fit.signal import Signal
 from sinr3d.inr.mlp import Weights, evaluate
 from sinr3d.inr.spec import InrSpec, default_spec
+from sinr3d.metrics import decibels
 
 MUON_RATES = {"image": 5e-3, "occupancy": 2e-3}
 """Peak learning rate of the hidden matrices by kind; measured on KODAK and on Lucy."""
-_TARGET_MARGIN_DB = 0.15
-_MAX_WIDENINGS = 3
-_BITS_A_WEIGHT = 8.0
+TUNE_MUON_RATES = {"image": 4e-3, "occupancy": 2e-3}
+"""The same of the tuning of codes."""
+_PROBE = 1 / 8  # of the steps: the fit that tells the width a target needs
+_PROBE_GAIN_DB = 2.5  # what the other steps will add
+_HEADROOM_DB = {False: 0.5, True: 3.0}  # of the trained network over the target, without and with tuning
+_TOLERANCE_DB = {False: (-2.0, 0.35), True: (-2.5, 1.5)}  # missing of that before the fit is done again
+_MAX_REFITS = 3
+_BITS_A_WEIGHT = {False: 8.0, True: 2.6}  # of a file, without and with tuning
 _log = logging.getLogger("sinr3d")
 
 
@@ -137,33 +146,49 @@ def encode_signal(
     options: EncodeOptions,
     on_progress: Callable[[FitProgress], None] | None = None,
 ) -> Encoded:
-    """Fits a network to a signal and codes it; with a target, widens the network until it is met.
+    """Fits a network to a signal and codes it; with a target, picks the network's width too.
+
+    With a target score and no width given, a short fit of a network of usual width says how wide the network
+    has to be: twice the weights gain about 2 dB, and tuning of the codes is worth its while where it may give
+    away some 3 dB of a better network. If the fit then misses that by far, it is done once more.
 
     Raises:
         TargetError: the target cannot be met with these options.
         UsageError: the target is of another metric than the signal's.
     """
     target = _score_target(signal, options)
-    if target is None:
-        return code_network(fit_network(signal, options, None, on_progress), signal, options)
-    width = options.width or default_width(options)
-    fitted = fit_network(signal, replace(options, width=width), None, on_progress)
-    for _ in range(_MAX_WIDENINGS):
-        missing = _decibels(signal, target) - _decibels(signal, fitted.result.score)
-        if missing < -_TARGET_MARGIN_DB or fitted.result.interrupted or options.width is not None:
+    if target is None or options.width is not None:
+        return code_network(fit_network(signal, options, None, on_progress), signal, options, on_progress)
+    wanted = decibels(signal.metric, target) + _HEADROOM_DB[options.tune_steps > 0]
+    short = replace(options, width=default_width(options), steps=max(1, round(_PROBE * options.fit_steps)))
+    probe = fit_network(signal, short, None, on_progress)
+    full = _PROBE_GAIN_DB + decibels(signal.metric, probe.result.score)
+    options = replace(options, width=_widened(probe.spec.width, wanted - full))
+    fitted = fit_network(signal, options, None, on_progress)
+    low, high = _TOLERANCE_DB[options.tune_steps > 0]
+    for _ in range(_MAX_REFITS):
+        missing = wanted - decibels(signal.metric, fitted.result.score)
+        width = _widened(fitted.spec.width, missing)
+        if low <= missing <= high or width == fitted.spec.width or fitted.result.interrupted:
             break
-        # Twice the weights gain about 2 dB; a width counts twice in the weights.
-        width = min(512, math.ceil(width * min(2.0, max(1.15, 2 ** ((missing + 0.3) / 4)))))
-        _log.info("%.2f dB short of the target: widening the network to %d", missing, width)
+        _log.info(
+            "width %d is %.1f dB off what the target needs: taking %d", fitted.spec.width, -missing, width
+        )
         fitted = fit_network(signal, replace(options, width=width), None, on_progress)
-    return code_network(fitted, signal, options)
+        low = -math.inf  # a second time only if it falls short
+    return code_network(fitted, signal, options, on_progress)
+
+
+def _widened(width: int, missing_db: float) -> int:
+    """The width that gains so many dB: twice the weights, 1.4 times the width, gain about 2 dB."""
+    return min(max(math.ceil(width * 2 ** (missing_db / 4)), 8), 512)
 
 
 def default_width(options: EncodeOptions) -> int:
     """The width that quality or target size suggests: 16 * 2^(q / 25), or what fits the bytes."""
     if options.target_size is None:
         return round(16 * 2 ** (options.quality / 25))
-    weights = 8 * max(options.target_size - 120, 40) / _BITS_A_WEIGHT
+    weights = 8 * max(options.target_size - 120, 40) / _BITS_A_WEIGHT[options.tune_steps > 0]
     return min(1024, max(4, int(math.sqrt(weights / max(options.hidden_layers, 1)))))
 
 
@@ -181,9 +206,9 @@ def fit_network(
         )
     device = pick_device(options.device)
     fit_options = FitOptions(
-        steps=options.steps or EFFORT_STEPS[options.effort],
+        steps=options.fit_steps,
         optimizer=OptimizerOptions(options.optimizer, muon_lr=MUON_RATES[signal.kind]),
-        max_seconds=options.max_seconds,
+        max_seconds=_half(options),
         seed=options.seed,
         device=device,
         half=options.half,
@@ -207,14 +232,28 @@ def pick_device(name: str) -> str:
     return name
 
 
-def code_network(fitted: FittedSignal, signal: DomainSignal, options: EncodeOptions) -> Encoded:
+def code_network(
+    fitted: FittedSignal,
+    signal: DomainSignal,
+    options: EncodeOptions,
+    on_progress: Callable[[FitProgress], None] | None = None,
+) -> Encoded:
     """Codes a fitted network by the profile of the options."""
     spec, result = fitted.spec, fitted.result
-    probe = signal.probe()
+    probe, start = signal.probe(), time.monotonic()
+    device = pick_device(options.device)
 
     def score(weights: Weights) -> float:
         with torch.no_grad():
             return signal.score(lambda coords: evaluate(spec, weights, coords))
+
+    def loss(weights: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+        coords, targets = signal.sample(FitOptions.batch, generator)
+        return signal.loss(evaluate(spec, weights, coords.to(device)), targets.to(device))
+
+    def report(step: int, steps: int, last: float) -> None:
+        if on_progress is not None:
+            on_progress(FitProgress(step, steps, last, time.monotonic() - start, "tuning"))
 
     trained = coding.Trained(
         spec=spec,
@@ -225,12 +264,23 @@ def code_network(fitted: FittedSignal, signal: DomainSignal, options: EncodeOpti
         floor=allowed_score(signal, result.score),
         outputs=lambda weights: evaluate(spec, weights, probe),
         judge=score,
+        loss=loss,
+        tune_options=TuneOptions(
+            max_seconds=_half(options), muon_lr=TUNE_MUON_RATES[signal.kind], seed=options.seed, device=device
+        ),
         steps=result.steps,
         seconds=result.seconds,
         interrupted=result.interrupted,
     )
     _score_target(signal, options)  # refuses a target of another metric
-    return coding.code(trained, options)
+    return coding.code(trained, options, report)
+
+
+def _half(options: EncodeOptions) -> float | None:
+    """The time of the fit, and of the tuning, if there is a budget."""
+    if options.max_seconds is None or options.tune_steps == 0:
+        return options.max_seconds
+    return options.max_seconds / 2
 
 
 def _score_target(signal: Signal, options: EncodeOptions) -> float | None:
@@ -246,8 +296,3 @@ def _score_target(signal: Signal, options: EncodeOptions) -> float | None:
 def allowed_score(signal: Signal, score: float) -> float:
     """What coding may leave of a network's score: 0.2 dB less, or an IoU whose distance to 1 is 8 % more."""
     return score - 0.2 if signal.metric == "psnr" else 1 - (1 - score) * 1.08
-
-
-def _decibels(signal: Signal, score: float) -> float:
-    """A score on a scale where 6 is about half the error: PSNR itself, or -20 log10(1 - IoU)."""
-    return score if signal.metric == "psnr" else -20 * math.log10(max(1 - score, 1e-6))

@@ -90,6 +90,16 @@ def iou(a: Array, b: Array) -> float:
     return 1.0 if union == 0 else torch.count_nonzero(x & y).item() / union
 
 
+def decibels(metric: str, score: float) -> float:
+    """A score on a scale where 6 is about half the error: PSNR itself, or -20 log10(1 - IoU).
+
+    Args:
+        metric: "psnr" or "iou".
+        score: in dB, or 0 to 1; an IoU above 1 - 1e-6 counts as that.
+    """
+    return score if metric == "psnr" else -20 * math.log10(max(1 - score, 1e-6))
+
+
 def chamfer(points_a: Array, points_b: Array) -> float:
     """Chamfer distance: the mean distance to the nearest point of the other set, both directions averaged.
 

@@ -26,7 +26,7 @@ def picture() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def picture_sinr(picture: np.ndarray) -> bytes:
-    return sinr3d.encode(picture, steps=60, width=16, hidden_layers=1)
+    return sinr3d.encode(picture, steps=60, width=16, hidden_layers=1, effort=1)
 
 
 @pytest.fixture(scope="session")

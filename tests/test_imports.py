@@ -29,7 +29,9 @@ ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "config": {"inr"},
     "field": {*LIBRARY, "files"},
-    "coding": {*LIBRARY, "config", "sinr3d"},
+    "trained": {*LIBRARY, "config", "sinr3d"},
+    "search": {*LIBRARY, "config", "trained"},
+    "coding": {*LIBRARY, "config", "trained", "search"},
     "encoder": {*LIBRARY, "files", "config", "coding", "sinr3d"},
     "evaluation": {*LIBRARY, "files", "field"},
     "sinr3d": {"config", "encoder", "field"},  # sinr3d/__init__.py, the public names

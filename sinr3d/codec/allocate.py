@@ -1,4 +1,4 @@
-"""Rate-distortion allocation: which step, and dense or sparse, for each tensor of the `rd` profile.
+"""Rate-distortion allocation: which step for each tensor of the `rd` profile.
 
 With the output error of tensor t modelled as g_t Delta_t^2 / 12 (uniform rounding noise, gain g_t measured on
 the signal's probe points) and its rate as n_t log2(1 / Delta_t), the least rate at a total output error E is
@@ -6,36 +6,27 @@ at
 
     Delta_t^2 = 12 E n_t / (N g_t),    N = sum of n_t.
 
-One number, E, is left; it is searched against the score asked for. Then each matrix takes the sparse code
-instead if its cost SSE + lambda bits is smaller, lambda being the slope of the dense code at its step.
+One number, E, is left; it is searched against the score asked for. Sparse codes are not tried: they win
+nowhere that a network is of use (docs/transforms.md).
 """
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sinr3d.codec import quantizer
-from sinr3d.codec.entropy import support_bits
-from sinr3d.codec.limits import MAX_VECTOR_LENGTH
 from sinr3d.codec.tensors import (
     DENSE_ROLES,
     DensePlan,
     Plan,
-    SinrCode,
-    SinrPlan,
-    decode_tensor,
-    encode_tensor,
+    TrellisPlan,
 )
-from sinr3d.inr.spec import AnySpec, TensorShape, tensor_shapes
-from sinr3d.sparse.blocks import vector_length
+from sinr3d.inr.spec import AnySpec, tensor_shapes
 
 _TRIAL = 1 / 100  # of the tensor's root mean square: trial noise small enough for the linear regime
-_SINR_ATOMS = (1024, 16384)
-_SINR_SPARSITY = (1 / 16, 1 / 8, 1 / 4, 3 / 8)
 
 
 @dataclass(frozen=True)
@@ -87,6 +78,17 @@ def dense_plans(gains: Gains, weights: Mapping[str, Tensor], spec: AnySpec, erro
     return plans
 
 
+def on_trellis(plans: Mapping[str, Plan], spec: AnySpec, factor: float) -> dict[str, Plan]:
+    """The same with all dense matrices on trellises (`codec/trellis.py`), their steps times `factor`."""
+    matrices = {tensor.name for tensor in tensor_shapes(spec) if tensor.role not in DENSE_ROLES}
+    return {
+        name: TrellisPlan(quantizer.round_step(factor * plan.step))
+        if name in matrices and isinstance(plan, DensePlan)
+        else plan
+        for name, plan in plans.items()
+    }
+
+
 def search_error(fits: Callable[[float], bool], start: float, *, rounds: int = 9) -> float | None:
     """The largest error for which `fits` holds, within a factor of 2^(1/16); None if none was found.
 
@@ -113,63 +115,3 @@ def search_error(fits: Callable[[float], bool], start: float, *, rounds: int = 9
         low, high = (middle, high) if fits(middle) else (low, middle)
         rounds -= 1
     return low
-
-
-def better_codes(
-    weights: Mapping[str, Tensor], spec: AnySpec, plans: Mapping[str, Plan], seed: int = 0
-) -> dict[str, Plan]:
-    """Replaces a matrix's dense plan by a sparse one wherever SSE + lambda bits is smaller.
-
-    lambda = 2 ln 2 Delta^2 / 12 is the slope of the dense code: what it pays in squared error for a bit less.
-    """
-    chosen = dict(plans)
-    for tensor in tensor_shapes(spec):
-        plan = plans[tensor.name]
-        if tensor.role in DENSE_ROLES or not isinstance(plan, DensePlan):
-            continue
-        slope = 2 * math.log(2) * plan.step**2 / 12
-        best = _cost(weights[tensor.name], tensor, plan, slope, seed)
-        for candidate in _sinr_candidates(tensor, plan.step):
-            cost = _cost(weights[tensor.name], tensor, candidate, slope, seed)
-            if cost < best:
-                best, chosen[tensor.name] = cost, candidate
-    return chosen
-
-
-def _sinr_candidates(tensor: TensorShape, step: float) -> list[SinrPlan]:
-    length = vector_length((tensor.shape[0], tensor.shape[1]), tensor.width)
-    candidates = []
-    if length > MAX_VECTOR_LENGTH:
-        return candidates
-    for num_atoms in _SINR_ATOMS:
-        for ratio in _SINR_SPARSITY:
-            sparsity = round(length * ratio)
-            # A coefficient's rounding noise is spread over an atom of norm sqrt(length).
-            if 0 < sparsity < num_atoms:
-                own_step = quantizer.round_step(step / math.sqrt(length))
-                candidates.append(SinrPlan(num_atoms, sparsity, own_step))
-    return candidates
-
-
-def _cost(values: Tensor, tensor: TensorShape, plan: Plan, slope: float, seed: int) -> float:
-    """SSE + slope * estimated bits of one tensor under a plan."""
-    code = encode_tensor(values, tensor, plan, seed)
-    decoded = decode_tensor(code, tensor, seed)
-    squared = float(np.sum((decoded.astype(np.float64) - values.numpy()) ** 2))
-    bits = entropy_bits(code.symbols)
-    if isinstance(code, SinrCode):
-        bits += len(code.support) * support_bits(code.num_atoms, code.support.shape[1])
-    return squared + slope * bits
-
-
-def entropy_bits(symbols: np.ndarray) -> float:
-    """Estimated bits of symbols: the entropy of their magnitudes' bit lengths, plus signs and lower bits.
-
-    This is the shape of the adaptive coder's model (`codec/entropy.py`), without its contexts.
-    """
-    magnitudes = np.abs(symbols.ravel()).astype(np.int64)
-    lengths = np.where(magnitudes > 0, np.floor(np.log2(np.maximum(magnitudes, 1))).astype(np.int64) + 1, 0)
-    counts = np.bincount(lengths).astype(np.float64)
-    probabilities = counts[counts > 0] / len(magnitudes)
-    length_bits = -float(np.sum(counts[counts > 0] * np.log2(probabilities)))
-    return length_bits + float(np.maximum(lengths - 1, 0).sum() + np.count_nonzero(magnitudes))

@@ -43,12 +43,13 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class FitProgress:
-    """Where a run stands: step of steps, the last score and the seconds so far."""
+    """Where a run stands: step of steps, the last score, the seconds so far, and what is being done."""
 
     step: int
     steps: int
     score: float
     seconds: float
+    stage: str = "fitting"
 
 
 @dataclass(frozen=True)

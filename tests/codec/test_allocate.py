@@ -1,4 +1,4 @@
-"""Steps by sensitivity, the search of the error, and the choice between dense and sparse codes."""
+"""Steps by sensitivity, the search of the error, trellises, and what supports cost."""
 
 import math
 from collections.abc import Mapping
@@ -19,9 +19,10 @@ from sinr3d.codec.tensors import (
     CodedNetwork,
     DenseCode,
     DensePlan,
+    Plan,
     SinrCode,
     SinrPlan,
-    decode_tensor,
+    TrellisPlan,
     decode_tensors,
     encode_tensors,
 )
@@ -107,21 +108,6 @@ def test_a_target_of_bytes_is_met_closely() -> None:
         assert 0.95 * target <= size(1 / inverse) <= target
 
 
-def test_better_codes_only_take_what_costs_less() -> None:
-    spec = InrSpec(2, 3, 64, 1)
-    weights = build(spec, seed=1).weights()
-    rng = np.random.default_rng(0)
-    support = np.sort(np.stack([rng.choice(1024, 4, replace=False) for _ in range(64)]), axis=1)
-    code = SinrCode(support, rng.integers(-40, 40, (64, 4)).astype(np.int32), 2.0**-8, 1024)
-    tensor = tensor_shapes(spec)[2]
-    sparse = decode_tensor(code, tensor, 0)
-    plans = {t.name: DensePlan(2.0**-8) for t in tensor_shapes(spec)}
-    assert allocate.better_codes(weights, spec, plans) == plans  # random weights are not sparse
-    chosen = allocate.better_codes(weights | {tensor.name: torch.from_numpy(sparse)}, spec, plans)
-    assert isinstance(chosen[tensor.name], SinrPlan)
-    assert {name for name, plan in chosen.items() if isinstance(plan, SinrPlan)} == {tensor.name}
-
-
 def scene_weights(spec: SceneSpec) -> dict[str, torch.Tensor]:
     """Fresh networks whose tables are as large as trained ones."""
     return {
@@ -148,30 +134,21 @@ def test_plans_of_a_scene() -> None:
     plans = dense_plans(gains, weights, spec, 1e-8)
     exact, decoded = outputs(weights), outputs(decode_tensors(encode_tensors(weights, spec, plans)))
     assert 0.2e-8 < float((decoded - exact).square().mean()) < 5e-8
-    better = allocate.better_codes(weights, spec, plans)
     tables = [t.name for t in tensor_shapes(spec) if t.role == "table"]
     assert len(tables) == 4
-    assert all(better[name] == plans[name] for name in tables)
+    assert all(isinstance(plans[name], DensePlan) for name in tables)
 
 
-def test_matrices_longer_than_the_limit_have_no_sparse_candidates() -> None:
-    spec = InrSpec(16, 3, 40, 0, frequencies=10)
-    first = tensor_shapes(spec)[0]
-    assert first.size > 8192
-    assert allocate._sinr_candidates(first, 0.01) == []
+def test_trellises_take_the_place_of_dense_matrices_only() -> None:
+    spec = InrSpec(2, 3, 60, 1)
+    plans: dict[str, Plan] = {t.name: DensePlan(2.0**-6) for t in tensor_shapes(spec)}
+    plans["hidden.0.weight"] = SinrPlan(512, 8, 2.0**-8)
+    changed = allocate.on_trellis(plans, spec, 0.5)
+    assert changed["first.weight"] == TrellisPlan(2.0**-7)
+    assert {name for name in plans if changed[name] != plans[name]} == {"first.weight", "last.weight"}
 
 
-@pytest.mark.parametrize("step", [2.0**-4, 2.0**-7, 2.0**-10])
-def test_estimated_bits_of_a_network_against_its_bytes(step: float) -> None:
-    spec = default_spec(2, 3, 48, 2)
-    weights = build(spec).weights()
-    network = encode_tensors(weights, spec, {t.name: DensePlan(step) for t in tensor_shapes(spec)})
-    estimate = sum(allocate.entropy_bits(code.symbols) for code in network.codes.values())
-    real = 8 * len(pack_codes(network, "range")[4])
-    assert estimate == pytest.approx(real, rel=0.08, abs=400)
-
-
-def test_estimated_bits_of_a_sparse_network_against_its_bytes() -> None:
+def test_supports_cost_what_is_estimated() -> None:
     spec = default_spec(2, 3, 64, 1)
     rng = np.random.default_rng(0)
     support = np.sort(np.stack([rng.choice(1024, 31, replace=False) for _ in range(64)]), axis=1)
@@ -179,4 +156,3 @@ def test_estimated_bits_of_a_sparse_network_against_its_bytes() -> None:
     codes = {t.name: DenseCode(integers(t.shape, 0, 1), 1.0) for t in tensor_shapes(spec)}
     payloads = pack_codes(CodedNetwork(spec, {**codes, "hidden.0.weight": code}), "range")
     assert 64 * support_bits(1024, 31) == pytest.approx(8 * len(payloads[5]), rel=0.03)
-    assert allocate.entropy_bits(code.symbols) == pytest.approx(8 * len(payloads[4]), rel=0.06)

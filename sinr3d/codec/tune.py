@@ -1,0 +1,261 @@
+"""Fine-tuning in the code domain: the numbers that a file holds are trained, rounded in the forward pass.
+
+    latents --round, straight through--> symbols --decode--> weights --signal--> D
+            --code lengths of the coder, linear between integers--> R            minimize D + lambda R
+
+A dense tensor's latents are its values, a sparse one's its coefficients on a fixed support; tables stay.
+The steps stay as the plan has them, fine in comparison with what lambda asks for: the rate term itself drives
+weights together around zero, which costs less distortion than coarse steps. Rounding in the forward pass with
+its gradient taken as 1 is the straight-through estimator (Bengio et al. 2013, section 3). Code lengths come
+from the models of the coder (`codec/rates.py`), taken anew as the symbols change.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sinr3d.codec.quantizer import MAX_SYMBOL
+from sinr3d.codec.rates import code_lengths
+from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode, decode_tensor
+from sinr3d.inr.spec import TensorShape, tensor_shapes
+from sinr3d.sparse import blocks
+from sinr3d.sparse.dictionary import ATOM_SCALE, atoms
+
+Loss = Callable[[Mapping[str, Tensor], torch.Generator], Tensor]
+"""Distortion of a network with the given weights on a batch drawn by the generator, differentiable."""
+
+_JUDGED = 0.1  # share of the steps, the last ones, from which the best is kept
+_JUDGEMENTS = 8
+_REFRESH = 50  # steps between two readings of the code lengths
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """How codes are tuned.
+
+    Attributes:
+        steps: optimizer steps; 0 leaves the codes as they are.
+        slope: lambda, distortion for a bit.
+        max_seconds: time budget; the schedule ends with it, so that the run depends on the machine's speed.
+        muon_lr: peak rate of Muon, for dense hidden matrices, in weights.
+        adam_lr: peak rate of Adam, for all other latents, in weights.
+        seed: of the batches.
+        device: where to tune.
+    """
+
+    steps: int = 0
+    slope: float = 0.0
+    max_seconds: float | None = None
+    muon_lr: float = 4e-3
+    adam_lr: float = 2e-3
+    seed: int = 0
+    device: str = "cpu"
+
+
+def tune(
+    network: CodedNetwork,
+    weights: Mapping[str, Tensor],
+    loss: Loss,
+    judge: Callable[[dict[str, Tensor]], float],
+    options: TuneOptions,
+    on_progress: Callable[[int], None] | None = None,
+) -> CodedNetwork:
+    """Trains the symbols of a coded network for distortion + slope * bits.
+
+    Args:
+        network: codes to begin with; steps and supports stay.
+        weights: float32 tensors before rounding, where dense latents begin.
+        loss: D on a batch.
+        judge: a score of decoded weights, larger is better; the best of the last tenth is kept.
+        options: steps, slope and rates.
+        on_progress: called with the number of steps done.
+
+    Returns:
+        The same network with other symbols. Ctrl-C ends the tuning and keeps what it has.
+    """
+    if options.steps == 0:
+        return network
+    run = _Run(network, weights, options)
+    generator = torch.Generator().manual_seed(options.seed + 2)
+    start, step, judged, progress = time.monotonic(), 0, 0, 0.0
+    best, best_score = network, float("-inf")
+    try:
+        while progress < 1.0:
+            run.take_step(loss, generator, step, progress)
+            step += 1
+            progress = step / options.steps
+            if options.max_seconds is not None:
+                progress = max(progress, (time.monotonic() - start) / options.max_seconds)
+            if progress >= 1 - _JUDGED * (1 - judged / _JUDGEMENTS):
+                judged = math.ceil((progress - (1 - _JUDGED)) / _JUDGED * _JUDGEMENTS + 1e-9)
+                score = judge(run.weights())
+                if score > best_score:
+                    best, best_score = run.network(), score
+            if on_progress is not None:
+                on_progress(step)
+    except KeyboardInterrupt:
+        best = run.network() if best_score == float("-inf") else best
+    return best
+
+
+class _Run:
+    """Latents of all tensors, their optimizers and their code lengths."""
+
+    def __init__(self, network: CodedNetwork, weights: Mapping[str, Tensor], options: TuneOptions) -> None:
+        self.start, self.options = network, options
+        self.latents = {
+            tensor.name: _latent(
+                network.codes[tensor.name], tensor, weights[tensor.name], network.seed, options.device
+            )
+            for tensor in tensor_shapes(network.spec)
+            if tensor.role != "table"
+        }
+        self.fixed = {
+            tensor.name: torch.from_numpy(decode_tensor(network.codes[tensor.name], tensor, network.seed)).to(
+                options.device
+            )
+            for tensor in tensor_shapes(network.spec)
+            if tensor.role == "table"
+        }
+        self.optimizers = self._make_optimizers()
+
+    def take_step(self, loss: Loss, generator: torch.Generator, step: int, progress: float) -> None:
+        if step % _REFRESH == 0:
+            for latent in self.latents.values():
+                latent.read_lengths()
+        factor = 0.5 * (1 + math.cos(math.pi * progress))
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+            optimizer.zero_grad(set_to_none=True)
+        bits = torch.stack([latent.bits() for latent in self.latents.values()]).sum()
+        decoded = {name: latent.decode() for name, latent in self.latents.items()}
+        total = loss({**decoded, **self.fixed}, generator) + self.options.slope * bits
+        total.backward()
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def weights(self) -> dict[str, Tensor]:
+        """The decoded weights, on the CPU, to be judged."""
+        with torch.no_grad():
+            decoded = {name: latent.decode().cpu() for name, latent in self.latents.items()}
+        return {**{name: value.cpu() for name, value in self.fixed.items()}, **decoded}
+
+    def network(self) -> CodedNetwork:
+        """The codes of now."""
+        codes: dict[str, Code] = dict(self.start.codes)
+        for name, latent in self.latents.items():
+            codes[name] = replace(codes[name], symbols=latent.symbols())
+        return replace(self.start, codes=codes)
+
+    def _make_optimizers(self) -> list[torch.optim.Optimizer]:
+        hidden = {t.name for t in tensor_shapes(self.start.spec) if t.role == "hidden"}
+        matrices = [x for name, x in self.latents.items() if name in hidden and isinstance(x, _Dense)]
+        rest = [x for x in self.latents.values() if x not in matrices]
+        optimizers: list[torch.optim.Optimizer] = []
+        if rest:
+            groups = [{"params": [x.values], "lr": self.options.adam_lr * x.scale} for x in rest]
+            optimizers.append(torch.optim.Adam(groups, betas=(0.9, 0.99)))
+        if matrices:
+            values = [x.values for x in matrices]
+            optimizers.append(
+                torch.optim.Muon(values, lr=self.options.muon_lr, momentum=0.95, weight_decay=0.0)
+            )
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["initial_lr"] = group["lr"]
+        return optimizers
+
+
+class _Round(torch.autograd.Function):
+    """Rounding with the gradient of the identity."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        return torch.round(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return gradients[0]
+
+
+class _Latent:
+    """What is trained of a tensor: `values` are `step` times its real-valued symbols.
+
+    Attributes:
+        values: the trained numbers, in the shape of the symbols.
+        step: their quantizer's.
+        scale: change of a value that changes a weight by one, for the rate of Adam.
+    """
+
+    scale = 1.0
+
+    def __init__(self, values: Tensor, step: float) -> None:
+        self.values, self.step = values.requires_grad_(), step
+        self.lengths = torch.zeros(3)
+
+    def read_lengths(self) -> None:
+        """Takes the coder's code lengths of the present symbols."""
+        lengths = np.atleast_2d(code_lengths(self.symbols()))[0]
+        self.lengths = torch.from_numpy(lengths).to(self.values)
+
+    def bits(self) -> Tensor:
+        """Code length of all symbols, linear between the integers."""
+        most = len(self.lengths) // 2
+        place = (self.values / self.step).clamp(-most, most) + most
+        below = place.detach().floor().clamp(max=2 * most - 1)
+        index = below.long()
+        low, high = self.lengths[index], self.lengths[index + 1]
+        return (low + (place - below) * (high - low)).sum()
+
+    def rounded(self) -> Tensor:
+        """The values as the file has them."""
+        rounded: Tensor = _Round.apply(self.values / self.step)  # pyright: ignore[reportAssignmentType]
+        return rounded * self.step
+
+    def symbols(self) -> np.ndarray:
+        """The symbols, int32."""
+        symbols = torch.round(self.values.detach() / self.step).clamp(-MAX_SYMBOL, MAX_SYMBOL)
+        return symbols.int().cpu().numpy()
+
+    def decode(self) -> Tensor:
+        """The weights that they stand for."""
+        raise NotImplementedError
+
+
+class _Dense(_Latent):
+    """w = q step."""
+
+    def decode(self) -> Tensor:
+        return self.rounded()
+
+
+class _Sinr(_Latent):
+    """w = A x with x = q step on a fixed support."""
+
+    def __init__(self, code: SinrCode, tensor: TensorShape, seed: int, device: str) -> None:
+        assert len(tensor.shape) == 2
+        self.shape, length = tensor.shape, blocks.vector_length(tensor.shape, tensor.width)
+        unit = np.stack([atoms(length, row, seed) for row in code.support]).astype(np.float32) * ATOM_SCALE
+        self.atoms = torch.from_numpy(unit).to(device)  # (n, s, k1)
+        self.scale = 1.0 / math.sqrt(code.support.shape[1])
+        super().__init__(torch.from_numpy(code.symbols.astype(np.float32)).to(device) * code.step, code.step)
+
+    def decode(self) -> Tensor:
+        vectors = torch.einsum("ns,nsk->nk", self.rounded(), self.atoms)
+        if len(vectors) == 1 and vectors.numel() == self.shape[0] * self.shape[1]:
+            return vectors.reshape(self.shape)
+        return vectors.T if self.shape[0] == vectors.shape[1] else vectors.reshape(self.shape)
+
+
+def _latent(code: Code, tensor: TensorShape, weights: Tensor, seed: int, device: str) -> _Latent:
+    if isinstance(code, DenseCode):
+        return _Dense(weights.detach().clone().float().to(device), code.step)
+    assert isinstance(code, SinrCode), "trellises are not tuned"
+    return _Sinr(code, tensor, seed, device)

@@ -1,0 +1,250 @@
+"""The two searches of the rd profile: for steps without tuning, and for the slope that tuning works with."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+
+from sinr3d.codec import allocate, quantizer
+from sinr3d.codec.symmetry import sort_neurons
+from sinr3d.codec.tensors import CodedNetwork, DensePlan, Plan, decode_tensors, encode_tensors
+from sinr3d.codec.tune import tune
+from sinr3d.config import EncodeOptions
+from sinr3d.inr.mlp import Weights
+from sinr3d.inr.spec import tensor_shapes
+from sinr3d.metrics import decibels
+from sinr3d.trained import Point, Trained, make_point
+
+CODER = "laws"
+"""Entropy coder of the rd profile."""
+_TRELLIS_STEPS = (0.6, 0.57, 0.54)  # over those of a rounding of about the same error
+_COARSER = (1.5, 1.2, 1.08, 1.03, 1.015)
+_SLOPE = 3.0  # lambda without a target: losses of the trained network over its weights
+_ROUNDING = 0.26  # what the steps alone may add to the loss, over slope * weights: finer than lambda asks for
+_LOSS_BATCHES = 8
+_PASSES = ((0.5, 1.0), (1.0, 1.0), (0.25, 0.4), (0.25, 0.4), (0.25, 0.4))
+"""Of the search of a slope: steps and learning rates of each pass, in those of an encode without a target.
+The first two begin with the trained weights, the others with those of the pass before."""
+_ABOVE = 0.04  # dB above the target that is aimed at, and twice that is accepted
+_BELOW = 0.0075  # of the size: the same
+_SAME_STEPS = 0.3  # a move of log slope below which a correction keeps the steps
+_MOST = 5.0  # by which factor the slope may move between two passes
+
+
+def find_steps(trained: Trained, options: EncodeOptions) -> Point:
+    """Codes weights without tuning: steps by sensitivity at the error that the target leaves.
+
+    Steps follow one number, the output error (`codec/allocate.py`); it is searched against the target, or
+    against `trained.floor` where there is none. What is left is used up by coarser steps, a tensor at a time.
+    """
+    spec = trained.spec
+    trained = replace(trained, weights=sort_neurons(trained.weights, spec))
+    gains = allocate.measure_gains(trained.weights, spec, trained.outputs)
+    target = trained.target(options)
+    floor = trained.floor if target is None else target
+
+    def point(plans: dict[str, Plan]) -> Point:
+        return _make(trained, options, encode_tensors(trained.weights, spec, plans, options.seed), plans)
+
+    def holds(found: Point) -> bool:
+        if options.target_size is None:
+            return found.score >= floor
+        return len(found.data) <= options.target_size
+
+    def plans_for(error: float) -> dict[str, Plan]:
+        return allocate.dense_plans(gains, trained.weights, spec, error)
+
+    if options.target_size is None:  # the largest error that keeps the score
+        found = allocate.search_error(lambda error: holds(point(plans_for(error))), start=1e-4)
+        error = found or 1e-9
+    else:  # the smallest error that keeps the size
+        found = allocate.search_error(lambda inverse: holds(point(plans_for(1 / inverse))), start=1e4)
+        error = 1 / (found or 1e-9)
+    best = point(plans_for(error))
+    if found is None:
+        return best
+    best = _on_trellis(best, point, holds)
+    return best if target is None else _spend_rest(best, point, holds)
+
+
+def _on_trellis(
+    best: Point, point: Callable[[dict[str, Plan]], Point], holds: Callable[[Point], bool]
+) -> Point:
+    """The same with matrices on trellises, if that holds too, in fewer bytes or with less error."""
+    for factor in _TRELLIS_STEPS:
+        trial = point(allocate.on_trellis(best.plans, best.network.spec, factor))
+        if holds(trial) and (len(trial.data) < len(best.data) or trial.score > best.score):
+            return trial
+    return best
+
+
+def _spend_rest(
+    best: Point, point: Callable[[dict[str, Plan]], Point], holds: Callable[[Point], bool]
+) -> Point:
+    """Coarser steps a tensor at a time while the target holds: what the search of one number left over."""
+    for factor in _COARSER:
+        for tensor in sorted(tensor_shapes(best.network.spec), key=lambda tensor: -tensor.size):
+            plan = best.plans[tensor.name]
+            assert plan.step is not None  # the allocation sets every step
+            coarser = replace(plan, step=quantizer.round_step(plan.step * factor))
+            trial = point({**best.plans, tensor.name: coarser})
+            if holds(trial):
+                best = trial
+    return best
+
+
+def find_slope(
+    trained: Trained, options: EncodeOptions, on_progress: Callable[[int, int, float], None] | None = None
+) -> Point:
+    """Tunes the codes at the slope lambda that meets the target, or at the usual one where there is none.
+
+    Without a target lambda is 3 D / N: D the loss of the trained network, N its weights. With one, the first
+    pass of tuning, half as long, says how far off that is; the second, a full one, starts anew at a better
+    slope; up to three short ones correct the rest. log lambda moves by the secant of the last two passes. All
+    of them take 2.25 times the steps of tuning without a target at most.
+
+    Returns:
+        The first file that meets the target within 0.08 dB or 1.5 %; if none does, the best of all.
+    """
+    loss = _mean_loss(trained)
+    slope = _SLOPE * loss / trained.spec.num_weights
+    if trained.target(options) is None and options.target_size is None:
+        return _Tuner(trained, options, loss, options.tune_steps, on_progress).run(slope)
+    steps = [max(1, round(share * options.tune_steps)) for share, _ in _PASSES]
+    tuner = _Tuner(trained, options, loss, sum(steps), on_progress)
+    points: list[Point] = []
+    for index, (count, (_, rate)) in enumerate(zip(steps, _PASSES, strict=True)):
+        points.append(tuner.run(slope, count, rate, points[-1] if index > 1 else None))
+        if index and _is_met(points[-1], trained, options):
+            return points[-1]
+        slope = _next_slope(points, trained, options)
+    # What tuning missed, steps alone may meet: those of the tuned network, or of the trained one.
+    tuned = replace(trained, weights=decode_tensors(points[-1].network))
+    return _best([*points, find_steps(tuned, options), find_steps(trained, options)], trained, options)
+
+
+class _Tuner:
+    """Tunes the codes of one network, at one slope or several."""
+
+    def __init__(
+        self,
+        trained: Trained,
+        options: EncodeOptions,
+        loss: float,
+        steps: int,
+        on_progress: Callable[[int, int, float], None] | None,
+    ) -> None:
+        self.trained, self.options, self.loss = trained, options, loss
+        self.gains = allocate.measure_gains(trained.weights, trained.spec, trained.outputs)
+        self.done, self.steps, self.on_progress = 0, steps, on_progress
+        self.score = trained.score
+
+    def run(
+        self, slope: float, steps: int | None = None, rate: float = 1.0, last: Point | None = None
+    ) -> Point:
+        """Tunes for some steps with learning rates times `rate`, from the trained weights or a point."""
+        trained, steps = self.trained, steps or self.steps
+        near = last is not None and abs(math.log(slope / last.slope)) < _SAME_STEPS
+        plans = last.plans if last is not None and near else self.plans(slope)
+        weights = trained.weights if last is None else decode_tensors(last.network)
+        network = encode_tensors(weights, trained.spec, plans, self.options.seed)
+        base = trained.tune_options
+        how = replace(
+            base,
+            steps=steps,
+            slope=slope,
+            max_seconds=base.max_seconds and base.max_seconds * steps / self.steps,
+            muon_lr=base.muon_lr * rate,
+            adam_lr=base.adam_lr * rate,
+        )
+        network = tune(network, weights, trained.loss, self._judge, how, self._report)
+        self.done += steps
+        return _make(trained, self.options, network, plans, slope)
+
+    def plans(self, slope: float) -> dict[str, Plan]:
+        """Steps that add about `_ROUNDING` slope * weights to the loss before any tuning."""
+        spec, weights = self.trained.spec, self.trained.weights
+        most = self.loss + _ROUNDING * slope * spec.num_weights
+
+        def plans_for(error: float) -> dict[str, Plan]:
+            return allocate.dense_plans(self.gains, weights, spec, error)
+
+        def holds(error: float) -> bool:
+            rounded = decode_tensors(encode_tensors(weights, spec, plans_for(error)))
+            return _mean_loss(self.trained, rounded) <= most
+
+        return plans_for(allocate.search_error(holds, start=1e-4, rounds=5) or 1e-9)
+
+    def _judge(self, weights: Weights) -> float:
+        self.score = self.trained.judge(weights)
+        return self.score
+
+    def _report(self, step: int) -> None:
+        if self.on_progress is not None:
+            self.on_progress(self.done + step, self.steps, self.score)
+
+
+def _make(
+    trained: Trained,
+    options: EncodeOptions,
+    network: CodedNetwork,
+    plans: dict[str, Plan],
+    slope: float = 0.0,
+) -> Point:
+    """The file of a coded network, its neurons sorted where all is dense: exact then."""
+    if all(isinstance(plan, DensePlan) for plan in plans.values()):
+        weights = sort_neurons(decode_tensors(network), trained.spec)
+        network = encode_tensors(weights, trained.spec, plans, options.seed)
+    return make_point(trained, options, network, plans, CODER, slope)
+
+
+def _mean_loss(trained: Trained, weights: Mapping[str, torch.Tensor] | None = None) -> float:
+    """Training loss over a few batches, the same ones every time; at least 1e-6."""
+    generator = torch.Generator().manual_seed(trained.tune_options.seed + 1)
+    device = trained.tune_options.device
+    moved = {name: value.to(device) for name, value in (weights or trained.weights).items()}
+    with torch.no_grad():
+        losses = [float(trained.loss(moved, generator)) for _ in range(_LOSS_BATCHES)]
+    return max(sum(losses) / len(losses), 1e-6)
+
+
+def _gap(point: Point, trained: Trained, options: EncodeOptions) -> float:
+    """How much the point may still lose: dB above the target, or log of the target's bytes over its own."""
+    if options.target_size is not None:
+        return math.log(options.target_size / len(point.data))
+    target = trained.target(options)
+    assert target is not None
+    return decibels(trained.metric, point.score) - decibels(trained.metric, target)
+
+
+def _aim(options: EncodeOptions) -> float:
+    return _BELOW if options.target_size is not None else _ABOVE
+
+
+def _is_met(point: Point, trained: Trained, options: EncodeOptions) -> bool:
+    return 0 <= _gap(point, trained, options) <= 2 * _aim(options)
+
+
+def _next_slope(points: list[Point], trained: Trained, options: EncodeOptions) -> float:
+    """The slope that should bring the gap to its aim: by the secant of the last two points, if sound."""
+    gaps = [_gap(point, trained, options) for point in points[-2:]]
+    size = options.target_size is not None
+    tilt = 0.4 if size else -1.7  # usual change of the gap when log lambda grows by one
+    if len(points) > 1:
+        apart = math.log(points[-1].slope / points[-2].slope)
+        secant = (gaps[1] - gaps[0]) / apart if abs(apart) > 0.01 else tilt
+        if 0.3 < secant / tilt < 3:
+            tilt = secant
+    move = (_aim(options) - gaps[-1]) / tilt
+    return points[-1].slope * math.exp(min(max(move, -math.log(_MOST)), math.log(_MOST)))
+
+
+def _best(points: list[Point], trained: Trained, options: EncodeOptions) -> Point:
+    """Of those that meet the target the smallest file, or the best one of a size; else the nearest to it."""
+    kept = [point for point in points if _gap(point, trained, options) >= 0]
+    if not kept:
+        return max(points, key=lambda point: _gap(point, trained, options))
+    if options.target_size is not None:
+        return max(kept, key=lambda point: point.score)
+    return min(kept, key=lambda point: len(point.data))

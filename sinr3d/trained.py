@@ -1,0 +1,114 @@
+"""What coding starts from and what it leaves: trained weights with their judges, and a finished file."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+import sinr3d
+from sinr3d.codec.header import Domain, Record
+from sinr3d.codec.pipeline import pack_file
+from sinr3d.codec.tensors import CodedNetwork, Plan, decode_tensors
+from sinr3d.codec.tune import Loss, TuneOptions
+from sinr3d.config import EncodeOptions
+from sinr3d.inr.mlp import Weights
+from sinr3d.inr.spec import AnySpec
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Trained weights, and how a coding of them is judged.
+
+    Attributes:
+        spec: the network or networks.
+        weights: their tensors by name, float32 on the CPU.
+        domain: where the signal lives.
+        metric: "psnr" or "iou".
+        score: of these weights by `judge`.
+        floor: the score that coding without tuning has to keep where the options name no target.
+        outputs: what a user sees with given weights, at fixed probes: any shape, for sensitivities.
+        judge: the score of given weights.
+        loss: the training loss of given weights on a random batch, for tuning.
+        tune_options: rates, seed and device of tuning; steps and slope are the coder's.
+        steps: optimizer steps taken.
+        seconds: wall time of the training.
+        interrupted: it was ended by Ctrl-C.
+        grid: the occupancy grid of a scene, if there is one.
+    """
+
+    spec: AnySpec
+    weights: Weights
+    domain: Domain
+    metric: str
+    score: float
+    floor: float
+    outputs: Callable[[Mapping[str, Tensor]], Tensor]
+    judge: Callable[[Weights], float]
+    loss: Loss
+    tune_options: TuneOptions
+    steps: int
+    seconds: float
+    interrupted: bool = False
+    grid: np.ndarray | None = None
+
+    def target(self, options: EncodeOptions) -> float | None:
+        """The score that the options ask for, by this metric."""
+        return {"psnr": options.target_psnr, "iou": options.target_iou}[self.metric]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One coding of a network: its integers, how they were made, the file, the score, lambda."""
+
+    network: CodedNetwork
+    plans: dict[str, Plan]
+    data: bytes
+    score: float
+    slope: float = 0.0
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A finished file and how it came about.
+
+    Attributes:
+        data: the bytes of the .sinr file.
+        metric: "psnr" or "iou".
+        score: of the decoded weights.
+        float_score: of the network before coding.
+        spec: the network.
+        steps: optimizer steps of the fit.
+        seconds: wall time of the fit.
+        interrupted: the fit was ended by Ctrl-C.
+        plans: how each tensor was coded.
+    """
+
+    data: bytes
+    metric: str
+    score: float
+    float_score: float
+    spec: AnySpec
+    steps: int
+    seconds: float
+    interrupted: bool
+    plans: dict[str, Plan]
+
+
+def make_point(
+    trained: Trained,
+    options: EncodeOptions,
+    network: CodedNetwork,
+    plans: dict[str, Plan],
+    coder: str,
+    slope: float = 0.0,
+) -> Point:
+    """Judges and packs a coded network."""
+    score = trained.judge(decode_tensors(network))
+    major, minor, patch = (int(part) for part in sinr3d.__version__.split("."))
+    record = Record(
+        options.profile, options.effort, options.seed, trained.steps, score, (major, minor, patch)
+    )
+    return Point(
+        network, plans, pack_file(network, trained.domain, coder, record, trained.grid), score, slope
+    )

@@ -1,0 +1,132 @@
+"""Fine-tuning of codes: distortion and rate both count, and what comes out is what a file holds."""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+
+from sinr3d.codec.rates import estimate_bits
+from sinr3d.codec.tensors import (
+    CodedNetwork,
+    DensePlan,
+    Plan,
+    SinrCode,
+    SinrPlan,
+    decode_tensors,
+    encode_tensors,
+)
+from sinr3d.codec.tune import TuneOptions, tune
+from sinr3d.inr.mlp import build, evaluate
+from sinr3d.inr.spec import InrSpec, tensor_shapes
+
+SPEC = InrSpec(2, 1, 64, 1)
+COORDS = torch.rand(512, 2, generator=torch.Generator().manual_seed(0)) * 2 - 1
+TARGETS = torch.sin(4 * COORDS[:, :1]) * COORDS[:, 1:]
+START = build(SPEC, seed=1).weights()
+DENSE: dict[str, Plan] = {t.name: DensePlan(2.0**-10) for t in tensor_shapes(SPEC)}
+SPARSE: dict[str, Plan] = {**DENSE, "hidden.0.weight": SinrPlan(1024, 8, 2.0**-12)}
+
+
+def loss(weights: Mapping[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+    rows = torch.randint(len(COORDS), (256,), generator=generator)
+    return (evaluate(SPEC, weights, COORDS[rows]) - TARGETS[rows]).square().mean()
+
+
+def score(weights: Mapping[str, torch.Tensor]) -> float:
+    with torch.no_grad():
+        return -10 * math.log10(float((evaluate(SPEC, weights, COORDS) - TARGETS).square().mean()))
+
+
+def bits(network: CodedNetwork) -> float:
+    return sum(estimate_bits(code.symbols) for code in network.codes.values())
+
+
+def tuned(plans: dict[str, Plan], **options: float) -> tuple[CodedNetwork, CodedNetwork]:
+    before = encode_tensors(START, SPEC, plans)
+    return before, tune(before, START, loss, score, TuneOptions(**{"steps": 150, **options}))  # pyright: ignore
+
+
+@pytest.mark.parametrize("plans", [DENSE, SPARSE], ids=["dense", "sparse"])
+def test_tuning_lowers_the_distortion(plans: dict[str, Plan]) -> None:
+    before, after = tuned(plans)
+    assert score(decode_tensors(after)) > score(decode_tensors(before)) + 10
+
+
+def test_a_slope_buys_bits_with_distortion() -> None:
+    _, free = tuned(DENSE)
+    _, paid = tuned(DENSE, slope=1e-6)
+    assert bits(paid) < 0.75 * bits(free)
+    assert score(decode_tensors(paid)) < score(decode_tensors(free))
+
+
+def test_supports_and_steps_stay() -> None:
+    before, after = tuned(SPARSE)
+    for name, code in before.codes.items():
+        other = after.codes[name]
+        assert type(other) is type(code)
+        assert other.step == code.step
+        assert other.symbols.shape == code.symbols.shape
+        if isinstance(code, SinrCode):
+            assert isinstance(other, SinrCode)
+            np.testing.assert_array_equal(other.support, code.support)
+            assert (other.symbols != code.symbols).any()
+
+
+@pytest.mark.parametrize("plans", [DENSE, SPARSE], ids=["dense", "sparse"])
+def test_the_score_it_was_judged_by_is_that_of_the_file(plans: dict[str, Plan]) -> None:
+    judged: list[float] = []
+
+    def judge(weights: dict[str, torch.Tensor]) -> float:
+        judged.append(score(weights))
+        return judged[-1]
+
+    network = tune(encode_tensors(START, SPEC, plans), START, loss, judge, TuneOptions(steps=40))
+    assert score(decode_tensors(network)) == pytest.approx(max(judged), abs=1e-3)
+
+
+def test_the_same_options_give_the_same_symbols() -> None:
+    first, second = (tuned(SPARSE, slope=1e-7)[1] for _ in range(2))
+    for name, code in first.codes.items():
+        np.testing.assert_array_equal(code.symbols, second.codes[name].symbols)
+
+
+def test_nothing_is_done_without_steps_and_weights_are_left_alone() -> None:
+    start = {name: value.clone() for name, value in START.items()}
+    before, after = tuned(DENSE, steps=0)
+    assert after is before
+    tuned(DENSE, steps=3)
+    assert all(torch.equal(START[name], start[name]) for name in start)
+
+
+def test_a_time_budget_ends_the_tuning() -> None:
+    steps: list[int] = []
+    before = encode_tensors(START, SPEC, DENSE)
+    options = TuneOptions(steps=10**6, max_seconds=0.3)
+    after = tune(before, START, loss, score, options, steps.append)
+    assert steps == list(range(1, len(steps) + 1))
+    assert len(steps) < 10**4
+    assert score(decode_tensors(after)) > score(decode_tensors(before))
+
+
+def test_an_interrupted_tuning_keeps_what_it_has() -> None:
+    def interrupt(step: int) -> None:
+        if step == 100:
+            raise KeyboardInterrupt
+
+    before = encode_tensors(START, SPEC, DENSE)
+    after = tune(before, START, loss, score, TuneOptions(steps=150), interrupt)
+    assert score(decode_tensors(after)) > score(decode_tensors(before)) + 5
+
+
+def test_values_far_outside_their_models_are_tuned_too() -> None:
+    weights = {**START, "last.bias": torch.tensor([900.0])}
+    network = tune(
+        encode_tensors(weights, SPEC, {**DENSE, "last.bias": DensePlan(2.0**-14)}),
+        weights,
+        loss,
+        score,
+        TuneOptions(steps=5, slope=1e-9),
+    )
+    assert abs(int(network.codes["last.bias"].symbols[0])) > 2**22
