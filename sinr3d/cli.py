@@ -61,8 +61,10 @@ class Encode:
     """Smallest file with at least this IoU (shapes)."""
     target_size: int | None = None
     """Best file of at most this many bytes."""
+    slope: float = 3.0
+    """How dear a byte is where no target says so: half as much gives a larger, better file."""
     effort: Annotated[int, arg(aliases=["-e"])] = 5
-    """1 to 9: how long the network is fitted."""
+    """1 to 9: how long the network is fitted and its codes are tuned; 1 is without tuning."""
     seed: int = 0
     """Of the fit and of the dictionary; the same seed gives the same file on the same machine."""
     device: str = "auto"

@@ -20,7 +20,6 @@ CODER = "laws"
 """Entropy coder of the rd profile."""
 _TRELLIS_STEPS = (0.6, 0.57, 0.54)  # over those of a rounding of about the same error
 _COARSER = (1.5, 1.2, 1.08, 1.03, 1.015)
-_SLOPE = 3.0  # lambda without a target: losses of the trained network over its weights
 _ROUNDING = 0.26  # what the steps alone may add to the loss, over slope * weights: finer than lambda asks for
 _LOSS_BATCHES = 8
 _PASSES = ((0.5, 1.0), (1.0, 1.0), (0.25, 0.4), (0.25, 0.4), (0.25, 0.4))
@@ -99,7 +98,7 @@ def find_slope(
 ) -> Point:
     """Tunes the codes at the slope lambda that meets the target, or at the usual one where there is none.
 
-    Without a target lambda is 3 D / N: D the loss of the trained network, N its weights. With one, the first
+    Without a target lambda is `options.slope` D / N: D the loss of the trained network, N its weights. With one, the first
     pass of tuning, half as long, says how far off that is; the second, a full one, starts anew at a better
     slope; up to three short ones correct the rest. log lambda moves by the secant of the last two passes. All
     of them take 2.25 times the steps of tuning without a target at most.
@@ -108,7 +107,7 @@ def find_slope(
         The first file that meets the target within 0.08 dB or 1.5 %; if none does, the best of all.
     """
     loss = _mean_loss(trained)
-    slope = _SLOPE * loss / trained.spec.num_weights
+    slope = options.slope * loss / trained.spec.num_weights
     if trained.target(options) is None and options.target_size is None:
         return _Tuner(trained, options, loss, options.tune_steps, on_progress).run(slope)
     steps = [max(1, round(share * options.tune_steps)) for share, _ in _PASSES]
