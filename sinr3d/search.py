@@ -98,8 +98,8 @@ def find_slope(
 ) -> Point:
     """Tunes the codes at the slope lambda that meets the target, or at the usual one where there is none.
 
-    Without a target lambda is `options.slope` D / N: D the loss of the trained network, N its weights. With one, the first
-    pass of tuning, half as long, says how far off that is; the second, a full one, starts anew at a better
+    Without a target lambda is `options.slope` D / N: D the loss of the trained network, N its weights. With one,
+    that is where the first pass begins. This pass of tuning, half as long, says how far off that is; the second, a full one, starts anew at a better
     slope; up to three short ones correct the rest. log lambda moves by the secant of the last two passes. All
     of them take 2.25 times the steps of tuning without a target at most.
 
