@@ -61,8 +61,8 @@ class Encode:
     """Smallest file with at least this IoU (shapes)."""
     target_size: int | None = None
     """Best file of at most this many bytes."""
-    slope: float = 3.0
-    """How dear a byte is where no target says so: half as much gives a larger, better file."""
+    slope: float = 1.0
+    """How dear a byte is where no target says so: 0.5 gives a larger, better file, 2 a smaller one."""
     effort: Annotated[int, arg(aliases=["-e"])] = 5
     """1 to 9: how long the network is fitted and its codes are tuned; 1 is without tuning."""
     seed: int = 0

@@ -28,8 +28,8 @@ class EncodeOptions:
         target_psnr: dB an image must reach; None leaves it to `quality`.
         target_iou: IoU a shape must reach.
         target_size: bytes the file must not exceed.
-        slope: how dear a byte is where no target says so: lambda in losses of the trained network over its
-            weights; half as much gives a larger, better file of the same network.
+        slope: how dear a byte is where no target says so, over what is usual; half as much gives a larger,
+            better file of the same network.
         effort: 1 to 9; optimizer steps by EFFORT_STEPS; 1 is without fine-tuning of the codes.
         seed: of the fit and of the dictionary.
         device: "auto", "cpu", "cuda" or "cuda:n".
@@ -49,7 +49,7 @@ class EncodeOptions:
     target_psnr: float | None = None
     target_iou: float | None = None
     target_size: int | None = None
-    slope: float = 3.0
+    slope: float = 1.0
     effort: int = 5
     seed: int = 0
     device: str = "auto"

@@ -28,8 +28,10 @@ from sinr3d.metrics import decibels
 
 MUON_RATES = {"image": 5e-3, "occupancy": 2e-3}
 """Peak learning rate of the hidden matrices by kind; measured on KODAK and on Lucy."""
-TUNE_MUON_RATES = {"image": 4e-3, "occupancy": 2e-3}
+TUNE_MUON_RATE = 4e-3
 """The same of the tuning of codes."""
+USUAL_SLOPES = {"image": 3.0, "occupancy": 1.0}
+"""lambda of tuning without a target, in losses of the network over its weights."""
 _PROBE = 1 / 8  # of the steps: the fit that tells the width a target needs
 _PROBE_GAIN_DB = 2.5  # what the other steps will add
 _HEADROOM_DB = {False: 0.5, True: 3.0}  # of the trained network over the target, without and with tuning
@@ -266,8 +268,9 @@ def code_network(
         judge=score,
         loss=loss,
         tune_options=TuneOptions(
-            max_seconds=_half(options), muon_lr=TUNE_MUON_RATES[signal.kind], seed=options.seed, device=device
+            max_seconds=_half(options), muon_lr=TUNE_MUON_RATE, seed=options.seed, device=device
         ),
+        usual_slope=USUAL_SLOPES[signal.kind],
         steps=result.steps,
         seconds=result.seconds,
         interrupted=result.interrupted,

@@ -28,6 +28,7 @@ The first two begin with the trained weights, the others with those of the pass 
 _ABOVE = 0.04  # dB above the target that is aimed at, and twice that is accepted
 _BELOW = 0.0075  # of the size: the same
 _SAME_STEPS = 0.3  # a move of log slope below which a correction keeps the steps
+_RUIN_DB = 9.0  # a network that was hardly trained may not survive its tuning: it is not tuned then
 _MOST = 5.0  # by which factor the slope may move between two passes
 
 
@@ -98,8 +99,8 @@ def find_slope(
 ) -> Point:
     """Tunes the codes at the slope lambda that meets the target, or at the usual one where there is none.
 
-    Without a target lambda is `options.slope` D / N: D the loss of the trained network, N its weights. With one,
-    that is where the first pass begins. This pass of tuning, half as long, says how far off that is; the second, a full one, starts anew at a better
+    Without a target lambda is `slope * usual_slope` D / N: D the loss of the network, N its weights. With a
+    target the first pass begins there and is half as long; the second, a full one, starts anew at a better
     slope; up to three short ones correct the rest. log lambda moves by the secant of the last two passes. All
     of them take 2.25 times the steps of tuning without a target at most.
 
@@ -107,9 +108,11 @@ def find_slope(
         The first file that meets the target within 0.08 dB or 1.5 %; if none does, the best of all.
     """
     loss = _mean_loss(trained)
-    slope = options.slope * loss / trained.spec.num_weights
+    slope = options.slope * trained.usual_slope * loss / trained.spec.num_weights
     if trained.target(options) is None and options.target_size is None:
-        return _Tuner(trained, options, loss, options.tune_steps, on_progress).run(slope)
+        point = _Tuner(trained, options, loss, options.tune_steps, on_progress).run(slope)
+        lost = decibels(trained.metric, trained.score) - decibels(trained.metric, point.score)
+        return point if lost < _RUIN_DB else find_steps(trained, options)
     steps = [max(1, round(share * options.tune_steps)) for share, _ in _PASSES]
     tuner = _Tuner(trained, options, loss, sum(steps), on_progress)
     points: list[Point] = []

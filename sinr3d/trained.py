@@ -31,6 +31,7 @@ class Trained:
         judge: the score of given weights.
         loss: the training loss of given weights on a random batch, for tuning.
         tune_options: rates, seed and device of tuning; steps and slope are the coder's.
+        usual_slope: lambda without a target, in losses of these weights over their number.
         steps: optimizer steps taken.
         seconds: wall time of the training.
         interrupted: it was ended by Ctrl-C.
@@ -49,6 +50,7 @@ class Trained:
     tune_options: TuneOptions
     steps: int
     seconds: float
+    usual_slope: float = 3.0
     interrupted: bool = False
     grid: np.ndarray | None = None
 

@@ -161,9 +161,7 @@ class _Runner:
         """The curves of each network of an input."""
         options = self._options
         widths = options.widths or WIDTHS[source.kind][: 1 if options.quick else None]
-        num_rates = len(
-            sweeps.rd_targets(source.metric, 0.9 if source.metric == "iou" else 30.0, options.quick)
-        )
+        num_rates = len(sweeps.rd_rates(options.quick))
         others = sum(len(rival.rates) for rival in sweeps.weights.RIVALS) + len(sweeps.PAPER_RATIOS)
         self._units.begin(len(widths) * (_FIT_UNITS + num_rates * _RD_UNITS + others) + _SIGNAL_UNITS)
         networks = [self._network(source, width) for width in widths]
@@ -211,7 +209,7 @@ class _Runner:
         judge = sweeps.judge_of(spec, lambda: source.signal)
         quick = self._options.quick
         options = self._options.encode_options(spec.width)
-        rd = sweeps.rd_sweep(network, lambda: source.signal, source.metric, options, quick)
+        rd = sweeps.rd_sweep(network, lambda: source.signal, options, quick)
         ratios = sweeps.QUICK_RATIOS if quick else sweeps.PAPER_RATIOS
         paper = sweeps.paper_sweep(weights, spec, lambda: source.signal.domain, judge, ratios)
         found = [self._draw(rd, {**key, "effort": options.effort}, _RD_CODE, _RD_UNITS)]

@@ -31,10 +31,8 @@ Judge = Callable[[Weights], float]
 PAPER_RATIOS = (0.2, 0.28, 0.34, 0.38, 0.41, 0.43, 0.46, 0.499)
 """s / k1 of the paper's curve; the sparsity of its profile comes first."""
 QUICK_RATIOS = (0.34,)
-RD_DROPS_DB = (0.0, 0.2, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
-RD_FACTORS = (1.0, 1.08, 1.2, 1.4, 1.7, 2.1)
-_QUICK_DROPS_DB = (0.5, 2.0)
-_QUICK_FACTORS = (1.2, 1.7)
+RD_SLOPES = (0.1, 0.3, 1.0)
+_QUICK_SLOPES = (0.3, 1.0)
 _IMAGE_POINTS = 24
 
 
@@ -156,48 +154,34 @@ def paper_sweep(
     return Sweep("paper", "paper profile (SINR)", tuple(trials.values()))
 
 
-def rd_targets(metric: str, float_score: float, quick: bool = False) -> list[tuple[str, dict[str, float]]]:
+def rd_rates(quick: bool = False) -> list[tuple[str, dict[str, float]]]:
     """The rates of our curve: what each is called, and the options that ask for it.
 
-    An image may lose up to 4 dB of the PSNR of its network before coding; a shape's distance 1 - IoU may
-    grow by a factor of up to 2.1. Tuned codes can be as good as the network was, which is the first rate.
-
     Args:
-        metric: "psnr" or "iou".
-        float_score: of the network before coding.
         quick: two rates only.
     """
-    if metric == "psnr":
-        drops = _QUICK_DROPS_DB if quick else RD_DROPS_DB
-        return [(f"-{drop:g} dB", {"target_psnr": round(float_score - drop, 4)}) for drop in drops]
-    factors = _QUICK_FACTORS if quick else RD_FACTORS
-    targets = [(f"1-IoU x {factor:g}", 1 - (1 - float_score) * factor) for factor in factors]
-    return [(name, {"target_iou": round(target, 6)}) for name, target in targets if 0 < target < 1]
+    return [(f"slope {slope:g}", {"slope": slope}) for slope in (_QUICK_SLOPES if quick else RD_SLOPES)]
 
 
-def rd_sweep(
-    fitted: FittedSignal, load: Callable[[], Any], metric: str, options: EncodeOptions, quick: bool
-) -> Sweep:
+def rd_sweep(fitted: FittedSignal, load: Callable[[], Any], options: EncodeOptions, quick: bool) -> Sweep:
     """Our default profile on a fitted network at several rates; each file is decoded again and scored.
 
     Args:
         fitted: the network.
         load: gives the signal, once it is needed.
-        metric: of the signal.
-        options: effort and seed; the targets are set here.
+        options: effort and seed; the slopes are set here.
         quick: two rates only.
     """
 
-    def trial(name: str, target: dict[str, Any]) -> Trial:
+    def trial(name: str, rate: dict[str, Any]) -> Trial:
         def measure() -> tuple[int, float]:
             signal = load()
-            data = code_network(fitted, signal, replace(options, **target)).data
+            data = code_network(fitted, signal, replace(options, **rate)).data
             return len(data), signal.score(decode(data).evaluate)
 
         return Trial("", name, measure)
 
-    targets = rd_targets(metric, fitted.result.score, quick)
-    return Sweep("rd", "sinr3d rd", tuple(trial(name, target) for name, target in targets))
+    return Sweep("rd", "sinr3d rd", tuple(trial(name, rate) for name, rate in rd_rates(quick)))
 
 
 def image_sweeps(pixels: np.ndarray, count: int = _IMAGE_POINTS) -> list[Sweep]:

@@ -18,7 +18,7 @@ from sinr3d.bench.points import Curve, Point
 from sinr3d.bench.rate import RateOptions
 from sinr3d.bench.savings import CurveSet, mean_set, savings
 from sinr3d.bench.store import Store, hash_of
-from sinr3d.bench.sweeps import Sweep, Trial, rd_targets
+from sinr3d.bench.sweeps import Sweep, Trial, rd_rates
 from sinr3d.codec import paper
 from sinr3d.errors import MalformedInputError, MissingFileError, SinrError, UsageError
 from sinr3d.fit.loop import FitResult
@@ -58,7 +58,7 @@ def test_every_codec_has_a_curve(done: tuple[rate.RateBench, Path]) -> None:
         codecs
     )
     assert (of.pixels, of.network, of.metric) == (24 * 32, "(3, 10)", "psnr")
-    assert [point.setting for point in of.ours.points] == ["-0.5 dB", "-2 dB"]
+    assert [point.setting for point in of.ours.points] == ["slope 0.3", "slope 1"]
     for point, drop in zip(of.ours.points, (0.5, 2.0), strict=True):
         assert of.float_score - drop - 1e-3 <= point.score
     assert of.ours.points[1].num_bytes < of.ours.points[0].num_bytes
@@ -143,13 +143,11 @@ def test_shapes_stop_at_what_is_enough(tmp_path: Path, monkeypatch: pytest.Monke
     assert all(point.score < 0.9 for point in voxels.points[:-1])
 
 
-def test_rates_are_asked_for_by_targets() -> None:
-    names, targets = zip(*rd_targets("psnr", 31.0), strict=True)
-    assert names[:2] == ("-0 dB", "-0.2 dB")
-    assert [target["target_psnr"] for target in targets] == [31, 30.8, 30.5, 30, 29.5, 29, 28, 27]
-    assert rd_targets("iou", 0.9)[2] == ("1-IoU x 1.2", {"target_iou": 0.88})
-    assert len(rd_targets("iou", 0.5)) == 5  # 1 - 0.5 * 2.1 is no IoU
-    assert len(rd_targets("psnr", 31.0, quick=True)) == 2
+def test_rates_are_asked_for_by_slopes() -> None:
+    names, rates = zip(*rd_rates(), strict=True)
+    assert names == ("slope 0.1", "slope 0.3", "slope 1")
+    assert [rate["slope"] for rate in rates] == [0.1, 0.3, 1.0]
+    assert len(rd_rates(quick=True)) == 2
 
 
 def a_set(name: str, ours: list[tuple[float, float]], theirs: list[tuple[float, float]]) -> CurveSet:
