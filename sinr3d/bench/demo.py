@@ -51,7 +51,7 @@ def run(
     rows = []
     for profile, name in (("rd", "demo.sinr"), ("paper", "demo-paper.sinr")):
         start = time.monotonic()
-        data = code_network(fitted, signal, EncodeOptions(profile=profile, steps=steps)).data
+        data = code_network(fitted, signal, EncodeOptions(profile=profile, steps=steps), on_progress).data
         seconds = time.monotonic() - start + fitted.result.seconds + prepare_seconds
         files.write_bytes(str(folder / name), data)
         score = occupancy.evaluate_iou(decode(data).evaluate, signal.domain, mesh, 300_000).iou
