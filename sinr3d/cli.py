@@ -63,6 +63,8 @@ class Encode:
     """Best file of at most this many bytes."""
     slope: float = 1.0
     """How dear a byte is where no target says so: 0.5 gives a larger, better file, 2 a smaller one."""
+    progressive: bool = False
+    """Order the file so that its first part decodes to a coarser field: from about 60 % of its bytes on."""
     effort: Annotated[int, arg(aliases=["-e"])] = 5
     """1 to 9: how long the network is fitted and its codes are tuned; 1 is without tuning."""
     seed: int = 0
@@ -414,8 +416,8 @@ class Demo:
 
     output: Annotated[str, arg(aliases=["-o"], metavar="DIR")] = "sinr3d-demo"
     """Folder for the mesh, the .sinr files and the picture."""
-    steps: int = 2500
-    """Optimizer steps."""
+    steps: int = 1500
+    """Optimizer steps of the fit, and as many of the tuning."""
     resolution: int = 192
     """Cells along the longest side of the decoded mesh."""
     force: Force = False

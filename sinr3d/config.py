@@ -30,6 +30,7 @@ class EncodeOptions:
         target_size: bytes the file must not exceed.
         slope: how dear a byte is where no target says so, over what is usual; half as much gives a larger,
             better file of the same network.
+        progressive: order the file so that a beginning of it decodes, to a coarser field.
         effort: 1 to 9; optimizer steps by EFFORT_STEPS; 1 is without fine-tuning of the codes.
         seed: of the fit and of the dictionary.
         device: "auto", "cpu", "cuda" or "cuda:n".
@@ -50,6 +51,7 @@ class EncodeOptions:
     target_iou: float | None = None
     target_size: int | None = None
     slope: float = 1.0
+    progressive: bool = False
     effort: int = 5
     seed: int = 0
     device: str = "auto"
@@ -92,6 +94,7 @@ class EncodeOptions:
             *((v is None or 0 < v < math.inf, f"{k} is above 0, got {v}") for k, v in rates.items()),
             (len(targets) <= 1, "give one of target_psnr, target_iou and target_size, not several"),
             (not targets or self.profile == "rd", "targets need the profile rd; paper fixes its own rate"),
+            (not self.progressive or self.profile == "rd", "progressive files need the profile rd"),
             (self.target_iou is None or 0 < self.target_iou < 1, "target_iou lies between 0 and 1"),
             (self.target_size is None or self.target_size >= 200, "target_size is at least 200 bytes"),
         ]

@@ -64,7 +64,8 @@ def find_steps(trained: Trained, options: EncodeOptions) -> Point:
     best = point(plans_for(error))
     if found is None:
         return best
-    best = _on_trellis(best, point, holds)
+    if not options.progressive:  # a trellis cannot be cut into layers
+        best = _on_trellis(best, point, holds)
     return best if target is None else _spend_rest(best, point, holds)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from torch import Tensor
 
 import sinr3d
+from sinr3d.codec import allocate, progressive
 from sinr3d.codec.header import Domain, Record
 from sinr3d.codec.pipeline import pack_file
 from sinr3d.codec.tensors import CodedNetwork, Plan, decode_tensors
@@ -106,11 +107,15 @@ def make_point(
     slope: float = 0.0,
 ) -> Point:
     """Judges and packs a coded network."""
-    score = trained.judge(decode_tensors(network))
+    weights = decode_tensors(network)
+    score = trained.judge(weights)
+    layers = None
+    if options.progressive:
+        gains = allocate.measure_gains(weights, network.spec, trained.outputs)
+        layers = progressive.choose_layers(network, gains.by_name)
     major, minor, patch = (int(part) for part in sinr3d.__version__.split("."))
     record = Record(
         options.profile, options.effort, options.seed, trained.steps, score, (major, minor, patch)
     )
-    return Point(
-        network, plans, pack_file(network, trained.domain, coder, record, trained.grid), score, slope
-    )
+    data = pack_file(network, trained.domain, coder, record, trained.grid, layers)
+    return Point(network, plans, data, score, slope)

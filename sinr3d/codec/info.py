@@ -16,7 +16,7 @@ def describe(data: bytes) -> dict[str, Any]:
     """The facts of a file: kind, network, domain, record, and every section with its bytes.
 
     Args:
-        data: a whole .sinr file.
+        data: a whole .sinr file, or a progressive one that is cut short behind its base.
 
     Returns:
         Plain values, ready for JSON.
@@ -57,6 +57,14 @@ def describe(data: bytes) -> dict[str, Any]:
         record["writer"] = ".".join(map(str, record["writer"]))
         facts["record"] = record
     sizes = {section.name: section.num_bytes for section in sections.values()}
+    if (found := file.refinements) is not None:
+        facts["layers"] = {
+            "present": len(found.present) + 1,
+            "of": len(found.sizes) + 1,
+            "missing_bytes": found.missing_bytes,
+        }
+        sizes |= {f"refinement {n}": len(data) + 4 for n, data in enumerate(found.present, start=1)}
+        code_bytes += sum(map(len, found.present))
     facts["sections"] = {"head": len(data) - sum(sizes.values()), **sizes}
     facts["overhead_bytes"] = len(data) - code_bytes
     return facts

@@ -39,6 +39,8 @@ _ONE_STEP = 6 * SUBCLASSES  # the class of a mean magnitude of one step
 # By kind, for scales below one step and from there on, in 1/16: the edge under 1, and how far the one under
 # another k lies below 2 k.
 _TRELLIS_EDGES = {EVEN: ((16, 14), (12, 19)), ODD: ((7, 28), (9, 29))}
+_SHARED = 16  # sizes whose halves are told apart
+_LEAST_SHARE = 32  # of a half: a surprise costs at most 11 bits
 _MATCHED = 8 * SUBCLASSES  # below this class, the mean of rounded values differs from that of real ones
 # Uniform on -a .. a plus Gaussian noise, as (noise / a, mean magnitude / a).
 _UNIFORM = ((0.03, 0.5005), (0.15, 0.5113), (0.35, 0.5613))
@@ -91,6 +93,12 @@ def _find_class(scale: int) -> int:
 _CLASSES = [0] + [_find_class(scale) for scale in range(1, 1 << 12)]
 
 
+def classes_of(scales: np.ndarray) -> np.ndarray:
+    """`class_of` of an array."""
+    octaves = np.frexp(scales.astype(np.float64))[1].astype(np.int64) - 1
+    return SUBCLASSES * octaves + np.searchsorted(BOUNDS, scales << 7 >> octaves, side="right") - 1
+
+
 @dataclass(frozen=True)
 class Model:
     """Frequencies of the tokens of one law at one scale.
@@ -109,26 +117,33 @@ class Model:
 
 
 @lru_cache(maxsize=1 << 12)
-def model(law: int, number: int, kind: int) -> Model:
-    """The model of a law at a class of scales for a kind of cells."""
+def model(law: int, number: int, kind: int, drop: int = 0) -> Model:
+    """The model of a law at a class of scales for a kind of cells.
+
+    Args:
+        law: 0 to 7.
+        number: the class.
+        kind: PLAIN, EVEN, ODD or GAPS.
+        drop: of PLAIN, the lower bits that magnitudes have lost: the cells of symbols sign(q) (|q| >> drop).
+    """
     number = _matched(law, number, kind)
-    octave = number // SUBCLASSES
+    octave = max(0, number // SUBCLASSES - drop)
     shift = max(0, octave - (9 if kind in (PLAIN, GAPS) else 10))
     most = 8 + (8 << max(0, octave - 5 - shift))
     first = 0 if kind == GAPS else -most
     symbols = np.arange(first, most + 2, dtype=np.int64) << shift
-    below = np.concatenate([[0], _below(law, number, kind, symbols), [_ONE]])
+    below = np.concatenate([[0], _below(law, number, kind, symbols, drop), [_ONE]])
     size = len(below) - 1
     frequencies = np.diff((below * (65536 - size) >> 24) + np.arange(size + 1))
     return Model(shift, first, frequencies, Categorical(frequencies / 65536, perfect=False))
 
 
-def _below(law: int, number: int, kind: int, symbols: np.ndarray) -> np.ndarray:
+def _below(law: int, number: int, kind: int, symbols: np.ndarray, drop: int) -> np.ndarray:
     """2^24 times the probability of less than each symbol."""
     if kind == GAPS:
         return _ONE - 2 * _tail_at(law, number, 16 * symbols)
-    upper = _ONE - _tail_at(law, number, _edges(kind, number, np.maximum(symbols, 1)))
-    lower = _tail_at(law, number, _edges(kind, number, np.maximum(1 - symbols, 1)))
+    upper = _ONE - _tail_at(law, number, _edges(kind, number, np.maximum(symbols, 1) << drop))
+    lower = _tail_at(law, number, _edges(kind, number, np.maximum(1 - symbols, 1) << drop))
     return np.where(symbols > 0, upper, lower)
 
 
@@ -179,3 +194,18 @@ def _mean(law: int, number: int, kinds: tuple[int, ...]) -> int:
         spacing[0] = 2 if kind == EVEN else 1
         total += 2 * int((spacing * _tail_at(law, number, _edges(kind, number, symbols))).sum())
     return total // len(kinds)
+
+
+@lru_cache(maxsize=1 << 12)
+def upper_shares(law: int, number: int, drop: int) -> tuple[int, ...]:
+    """By size: the probability, in 1/65536, that a magnitude lies in the upper half of its cell.
+
+    The cell of a size s at `drop` >= 1 dropped bits holds the 2^drop magnitudes q with q >> drop = s. Beyond
+    the sizes given here, 0 to 15, both halves count as equally likely.
+    """
+    number = _matched(law, number, PLAIN)
+    halves = np.arange(2 * _SHARED + 1) << drop - 1
+    tails = _tail_at(law, number, np.maximum(16 * halves - 8, 0))
+    mass = tails[:-2:2] - tails[2::2]
+    shares = np.where(mass > 0, (tails[1::2] - tails[2::2] << 16) // np.maximum(mass, 1), 1 << 15)
+    return tuple(np.clip(shares, _LEAST_SHARE, 65536 - _LEAST_SHARE).tolist())

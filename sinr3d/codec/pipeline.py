@@ -4,22 +4,27 @@
             ------->  sections.pack_codes       laws, range coder or Brotli -> payloads
             ------->  container.pack_container  magic, version, checksummed sections -> bytes
 
-and the same read upwards: bytes -> container -> sections -> tensors -> weights.
+and the same read upwards: bytes -> container -> sections -> tensors -> weights. Refinements of a progressive
+file stand beside the sections (`codec/progressive.py`).
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
-from sinr3d.codec import container, sections
+from sinr3d.codec import container, progressive, sections
 from sinr3d.codec.header import Domain, Record, pack_domain, unpack_domain
 from sinr3d.codec.network import pack_spec, unpack_spec
 from sinr3d.codec.occupancy_grid import pack_grid, unpack_grid
+from sinr3d.codec.progressive import Layers
 from sinr3d.codec.tensors import CodedNetwork, Plan, decode_tensors, encode_tensors
 from sinr3d.errors import CorruptFileError
 from sinr3d.inr.spec import AnySpec, SceneSpec
+
+_log = logging.getLogger("sinr3d")
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Contents:
         record: how the file was made, if it says so.
         grid: of a scene, where there may be matter: boolean (R, R, R) over coords [-1, 1]^3, if the file
             has one (`codec/occupancy_grid.py`).
+        refinements: of a progressive file; the weights are coarser than meant where not all are present.
     """
 
     spec: AnySpec
@@ -40,6 +46,7 @@ class Contents:
     domain: Domain
     record: Record | None
     grid: np.ndarray | None = None
+    refinements: container.Refinements | None = None
 
 
 def compress(
@@ -80,11 +87,21 @@ def pack_file(
     coder: str,
     record: Record | None = None,
     grid: np.ndarray | None = None,
+    layers: Layers | None = None,
 ) -> bytes:
-    """The bytes of a file from the integers of its tensors; otherwise as `compress`."""
+    """The bytes of a file from the integers of its tensors.
+
+    Args:
+        network: the integers.
+        domain: where the signal lives.
+        coder: "range", "brotli" or "laws".
+        record: how the file was made; optional.
+        grid: of a scene, where there may be matter; optional.
+        layers: how the file is cut into layers, if it is to be progressive (`progressive.choose_layers`).
+    """
     domain.check_network(network.spec)
     payloads = {container.NETWORK: pack_spec(network.spec), container.DOMAIN: pack_domain(domain)}
-    payloads |= sections.pack_codes(network, coder)
+    payloads |= sections.pack_codes(network, coder, layers)
     if record is not None:
         payloads[container.RECORD] = record.pack()
     if grid is not None:
@@ -93,22 +110,38 @@ def pack_file(
     features = container.SCENE if isinstance(network.spec, SceneSpec) else 0
     if coder == "laws":  # whoever reads laws knows this feature
         features |= container.ONE_CHECKSUM
-    return container.pack_container(payloads, features)
+    if layers is None:
+        return container.pack_container(payloads, features)
+    refinements = progressive.pack_refinements(network, layers)
+    return container.pack_container(payloads, features | container.PROGRESSIVE, refinements)
 
 
 def decompress(data: bytes) -> Contents:
     """The bytes of a .sinr file to the network and its domain.
 
+    A progressive file may be cut short anywhere behind its base; a warning is logged then.
+
     Raises:
         CorruptFileError and its kinds, UnsupportedVersionError, UnsupportedFeatureError: what is wrong.
     """
-    network, domain, record, grid = unpack_file(data)
-    return Contents(network.spec, decode_tensors(network), domain, record, grid)
+    file = container.unpack_container(data)
+    if file.refinements is not None and not file.refinements.are_whole:
+        _log.warning(file.refinements.warning)
+    network, domain, record, grid = _unpack(file)
+    return Contents(network.spec, decode_tensors(network), domain, record, grid, file.refinements)
 
 
 def unpack_file(data: bytes) -> tuple[CodedNetwork, Domain, Record | None, np.ndarray | None]:
-    """The integers of a file's tensors, its domain, its record and its occupancy grid."""
-    file = container.unpack_container(data)
+    """The integers of a file's tensors, its domain, its record and its occupancy grid.
+
+    Of a progressive file that is cut short, symbols that lack bits are middles of their cells, in half steps.
+    """
+    return _unpack(container.unpack_container(data))
+
+
+def _unpack(
+    file: container.Container,
+) -> tuple[CodedNetwork, Domain, Record | None, np.ndarray | None]:
     parts = file.payloads
     for tag in (container.NETWORK, container.DOMAIN):
         if tag not in parts:
@@ -121,7 +154,7 @@ def unpack_file(data: bytes) -> tuple[CodedNetwork, Domain, Record | None, np.nd
     if container.GRID in parts:
         _check_grid_belongs(spec)
         grid = unpack_grid(parts[container.GRID])
-    return sections.unpack_codes(parts, spec), domain, record, grid
+    return sections.unpack_codes(parts, spec, file.refinements), domain, record, grid
 
 
 def _check_grid_belongs(spec: AnySpec) -> None:

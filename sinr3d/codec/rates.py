@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from sinr3d.codec import laws, trellis
-from sinr3d.codec.laws import EVEN, GAPS, MOST_SCALE, NUM_LAWS, ODD, PLAIN, SUBCLASSES, UNIT
+from sinr3d.codec.laws import EVEN, GAPS, MOST_SCALE, NUM_LAWS, ODD, PLAIN, UNIT
 from sinr3d.codec.values import (
     COLUMN_INERTIA,
     NUM_SCALES,
@@ -47,7 +47,8 @@ def code_lengths(symbols: np.ndarray, *, dependent: bool = False) -> np.ndarray:
     """
     matrix = np.atleast_2d(symbols)
     settings, _ = choose(matrix, ascending=False, dependent=dependent)
-    numbers, counts = np.unique(_classes(_scales(_sizes(matrix, dependent), settings)), return_counts=True)
+    classes = laws.classes_of(_scales(_sizes(matrix, dependent), settings))
+    numbers, counts = np.unique(classes, return_counts=True)
     values = np.arange(int(np.abs(matrix).max(initial=0)) + 3)
     tables = []
     for kind in (EVEN, ODD) if dependent else (PLAIN,):
@@ -94,7 +95,7 @@ def model_bits(symbols: np.ndarray, settings: Settings, *, dependent: bool = Fal
         number = np.array([laws.class_of(start_scale(settings.scale))])
         first = _bits(symbols[0, :1], number, law, np.array([PLAIN]))
         return float(first.sum() + _bits(np.diff(symbols[0]), number, law, np.array([GAPS])).sum())
-    numbers = _classes(_scales(_sizes(symbols, dependent), settings))
+    numbers = laws.classes_of(_scales(_sizes(symbols, dependent), settings))
     kinds = np.array([PLAIN])
     if dependent:
         kinds = np.where(trellis.odd_places(symbols).ravel(), ODD, EVEN)
@@ -128,12 +129,6 @@ def _scales(sizes: np.ndarray, settings: Settings) -> np.ndarray:
         own = (inertia * common + so_far) // (inertia + np.arange(rows)[:, None])
         scales = scales * own // common
     return np.clip(scales, 1, MOST_SCALE)
-
-
-def _classes(scales: np.ndarray) -> np.ndarray:
-    """`laws.class_of` of an array."""
-    octaves = np.frexp(scales.astype(np.float64))[1].astype(np.int64) - 1
-    return SUBCLASSES * octaves + np.searchsorted(laws.BOUNDS, scales << 7 >> octaves, side="right") - 1
 
 
 def _bits(symbols: np.ndarray, numbers: np.ndarray, law: int, kinds: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ What stands in TENSORS, and the checks; the streams are in `codec/streams.py` an
 import numpy as np
 
 from sinr3d.codec import quantizer, streams, tables
-from sinr3d.codec.container import SUPPORTS, TABLES, TENSORS, VALUES
+from sinr3d.codec.container import SUPPORTS, TABLES, TENSORS, VALUES, Refinements
 from sinr3d.codec.fields import Reader, pack_varint
 from sinr3d.codec.limits import (
     MAX_ATOMS,
@@ -18,6 +18,7 @@ from sinr3d.codec.limits import (
     max_table_values,
     max_values,
 )
+from sinr3d.codec.progressive import Coarse, Layers, unpack_refinements
 from sinr3d.codec.tensors import DENSE_ROLES, Code, CodedNetwork, DenseCode, SinrCode, TrellisCode
 from sinr3d.errors import CorruptFileError
 from sinr3d.inr.spec import AnySpec, SceneSpec, TensorShape, tensor_shapes
@@ -27,17 +28,18 @@ CODERS = {"brotli": streams.BROTLI, "range": streams.RANGE, "laws": streams.LAWS
 METHODS = {DenseCode: 0, SinrCode: 1, TrellisCode: 2}
 
 
-def pack_codes(network: CodedNetwork, coder: str) -> dict[int, bytes]:
+def pack_codes(network: CodedNetwork, coder: str, layers: Layers | None = None) -> dict[int, bytes]:
     """Codes all tensors with one coder, "brotli", "range" or "laws"; payloads by section tag.
 
     TENSORS says how each tensor is coded, VALUES holds all symbols but those of tables, SUPPORTS all atom
-    indices, TABLES the symbols of the feature grids' tables, whatever the coder.
+    indices, TABLES the symbols of the feature grids' tables, whatever the coder. Given layers, it is the base
+    of a progressive file (`progressive.pack_refinements` makes the rest), and the coder is "laws".
 
     Raises:
         LimitError: a reader would refuse the sizes.
         ValueError: the coder cannot code a tensor.
     """
-    _check_codes(network, coder)
+    _check_codes(network, coder, layers)
     codes = list(network.codes.values())
     plain, grids = _split(network.codes, network.spec)
     sparse = [code for code in codes if isinstance(code, SinrCode)]
@@ -47,7 +49,7 @@ def pack_codes(network: CodedNetwork, coder: str) -> dict[int, bytes]:
     if grids:
         symbols = [code.symbols for code in grids.values()]
         payloads[TABLES] = tables.pack_tables(symbols, _reached(network.spec))
-    payloads[VALUES] = streams.pack_values(list(plain.values()), CODERS[coder])
+    payloads[VALUES] = streams.pack_values(plain, CODERS[coder], layers and layers.base)
     if sparse:
         payloads[SUPPORTS] = streams.pack_supports(sparse, CODERS[coder])
     if coder != "brotli":
@@ -59,8 +61,15 @@ def pack_codes(network: CodedNetwork, coder: str) -> dict[int, bytes]:
     return payloads
 
 
-def unpack_codes(payloads: dict[int, bytes], spec: AnySpec) -> CodedNetwork:
+def unpack_codes(
+    payloads: dict[int, bytes], spec: AnySpec, refinements: Refinements | None = None
+) -> CodedNetwork:
     """Reads what `pack_codes` wrote; every claim is checked before memory is taken for it.
+
+    Args:
+        payloads: by section tag.
+        spec: the network or networks.
+        refinements: of a progressive file.
 
     Raises:
         CorruptFileError, LimitError, TruncatedFileError: what is wrong.
@@ -74,13 +83,31 @@ def unpack_codes(payloads: dict[int, bytes], spec: AnySpec) -> CodedNetwork:
     coder, seed, empty = _unpack_tensors(payloads, spec)
     plain, grids = _split(empty, spec)
     _check_work(plain, spec, payloads)
-    codes = streams.unpack(plain, coder, payloads[VALUES], payloads.get(SUPPORTS, b""))
+    streamed = payloads[VALUES], payloads.get(SUPPORTS, b"")
+    if refinements is None:
+        codes = streams.unpack(plain, coder, *streamed)
+    elif coder == streams.LAWS:
+        codes = _unpack_layers(plain, *streamed, refinements)
+    else:
+        raise CorruptFileError("a progressive file has to be coded by laws")
     if grids:
         shapes = [code.symbols.shape for code in grids.values()]
         symbols = tables.unpack_tables(payloads[TABLES], shapes, _reached(spec))
         for (name, code), table in zip(grids.items(), symbols, strict=True):
             codes[name] = DenseCode(table, code.step)
     return CodedNetwork(spec, {name: codes[name] for name in empty}, seed)
+
+
+def _unpack_layers(
+    empty: dict[str, Code], data: bytes, supports: bytes, refinements: Refinements
+) -> dict[str, Code]:
+    """The codes of a progressive file, as fine as the refinements that are there make them."""
+    codes, settings = streams.unpack_base(empty, data, supports)
+    coarse = {name: Coarse(codes[name].symbols, found, codes[name].step) for name, found in settings.items()}
+    coarse = unpack_refinements(coarse, refinements.present)
+    if refinements.are_whole and any(matrix.settings.drop for matrix in coarse.values()):
+        raise CorruptFileError("the last refinement leaves bits out")
+    return codes | {name: matrix.code() for name, matrix in coarse.items()}
 
 
 def _unpack_tensors(payloads: dict[int, bytes], spec: AnySpec) -> tuple[int, int, dict[str, Code]]:
@@ -179,7 +206,9 @@ def _check_sparse(length: int, num_atoms: int, sparsity: int) -> None:
     check_limit("the sparsity", sparsity, 1, min(num_atoms, length, MAX_SPARSITY))
 
 
-def _check_codes(network: CodedNetwork, coder: str) -> None:
+def _check_codes(network: CodedNetwork, coder: str, layers: Layers | None) -> None:
+    if layers is not None and coder != "laws":
+        raise ValueError(f'a progressive file takes the coder "laws", not {coder!r}')
     check_limit("the seed of the dictionary", network.seed, 0, (1 << 32) - 1)
     for tensor in tensor_shapes(network.spec):
         code = network.codes[tensor.name]

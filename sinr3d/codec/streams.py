@@ -1,21 +1,32 @@
 """Symbols and supports of all tensors <-> the payloads of VALUES and SUPPORTS, by each of the coders."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sinr3d.codec import entropy, quantizer, rates, values
+from sinr3d.codec.progressive import drop_bits, is_refinable
 from sinr3d.codec.tensors import Code, DenseCode, SinrCode, TrellisCode
+from sinr3d.codec.values import Settings
 from sinr3d.errors import CorruptFileError
 
 BROTLI, RANGE, LAWS = range(3)
 """Ids of the coders in a file."""
 
 
-def pack_values(codes: list[Code], coder: int) -> bytes:
-    """The section VALUES: the symbols of all tensors in order."""
-    return {BROTLI: _brotli_values, RANGE: _range_values, LAWS: _laws_values}[coder](codes)
+def pack_values(codes: dict[str, Code], coder: int, base: Mapping[str, Settings] | None = None) -> bytes:
+    """The section VALUES: the symbols of all tensors in order.
+
+    Args:
+        codes: by name.
+        coder: its id.
+        base: of a progressive file, the settings of the matrices in layers, with what they drop.
+    """
+    if coder == LAWS:
+        return _laws_values(codes, base)
+    assert base is None
+    return {BROTLI: _brotli_values, RANGE: _range_values}[coder](list(codes.values()))
 
 
 def pack_supports(codes: list[SinrCode], coder: int) -> bytes:
@@ -34,6 +45,27 @@ def unpack(empty: dict[str, Code], coder: int, data: bytes, supports: bytes) -> 
     return _fill(empty, _range_reader(data) if coder == RANGE else _laws_reader(data), supports)
 
 
+def unpack_base(
+    empty: dict[str, Code], data: bytes, supports: bytes
+) -> tuple[dict[str, Code], dict[str, Settings]]:
+    """The same of a progressive file, whose coder is LAWS.
+
+    Returns:
+        The codes, and the settings of those that are in layers, with what is dropped of their symbols.
+    """
+    settings: dict[str, Settings] = {}
+    names = iter(empty)
+    coder = values.SymbolDecoder(data)
+
+    def fill(rows: list[list[int]], code: Code) -> None:
+        name, layered = next(names), is_refinable(code)
+        read = values.code_matrix(coder, rows, dependent=isinstance(code, TrellisCode), layered=layered)
+        if layered:
+            settings[name] = read
+
+    return _fill(empty, _ValueReader(fill, coder.finish), supports), settings
+
+
 def _rows(code: Code) -> list[list[int]]:
     """The symbols as a matrix of Python integers; a bias is one row."""
     symbols = code.symbols
@@ -47,9 +79,13 @@ def _range_values(codes: list[Code]) -> bytes:
     return coder.finish()
 
 
-def _laws_values(codes: list[Code]) -> bytes:
+def _laws_values(codes: dict[str, Code], base: Mapping[str, Settings] | None) -> bytes:
     coder = values.SymbolEncoder()
-    for code in codes:
+    for name, code in codes.items():
+        if base is not None and is_refinable(code):
+            rows = drop_bits(code.symbols, base[name].drop).tolist()
+            values.code_matrix(coder, rows, base[name], layered=True)
+            continue
         dependent = isinstance(code, TrellisCode)
         settings, _ = rates.choose(np.atleast_2d(code.symbols), dependent=dependent)
         values.code_matrix(coder, _rows(code), settings, dependent=dependent)

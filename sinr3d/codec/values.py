@@ -9,6 +9,7 @@ symbols that are already coded. Symbols of a bias that ascends are coded as gaps
 Both directions run through `code_matrix`, as in `codec/entropy.py`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -37,6 +38,7 @@ class Settings:
         row: index of ROW_INERTIA.
         column: index of COLUMN_INERTIA.
         ascending: a single row that is coded as its first symbol and gaps.
+        drop: lower bits that the magnitudes of the coded symbols have lost (`codec/progressive.py`).
     """
 
     law: int
@@ -44,6 +46,7 @@ class Settings:
     row: int = 0
     column: int = 0
     ascending: bool = False
+    drop: int = 0
 
 
 class SymbolCoder(Protocol):
@@ -141,8 +144,13 @@ class SymbolDecoder:
 
 
 def code_matrix(
-    coder: SymbolCoder, rows: list[list[int]], settings: Settings | None = None, *, dependent: bool = False
-) -> None:
+    coder: SymbolCoder,
+    rows: list[list[int]],
+    settings: Settings | None = None,
+    *,
+    dependent: bool = False,
+    layered: bool = False,
+) -> Settings:
     """Codes a matrix of signed symbols, row by row; a decoder, which has no settings, fills it in place.
 
     Args:
@@ -150,25 +158,49 @@ def code_matrix(
         rows: the symbols.
         settings: of the tensor; of an encoder only.
         dependent: the symbols are those of `codec/trellis.py`; scales are in steps then, not in symbols.
+        layered: the settings say how many bits the symbols have lost; law and scale are those of whole ones.
+
+    Returns:
+        The settings.
     """
-    settings = _code_settings(coder, settings or Settings(0, 0), len(rows))
+    settings = _code_settings(coder, settings or Settings(0, 0), len(rows), layered=layered)
     if settings.ascending:
         if dependent:
             raise CorruptFileError("symbols of dependent quantizers are said to ascend")
         _code_ascending(coder, rows[0], settings)
-        return
+        return settings
+
+    def code(number: int, kind: int, symbol: int) -> int:
+        symbol = coder.symbol(laws.model(settings.law, number, kind, settings.drop), symbol)
+        if abs(symbol) > MAX_SYMBOL >> settings.drop:
+            raise CorruptFileError("a coded symbol is too large")
+        return symbol
+
+    walk(rows, settings, code, dependent=dependent)
+    return settings
+
+
+def walk(
+    rows: list[list[int]],
+    settings: Settings,
+    code: Callable[[int, int, int], int],
+    *,
+    dependent: bool = False,
+) -> None:
+    """Replaces each symbol, row by row, by what `code` makes of its scale's class, its kind and itself.
+
+    The scale follows the magnitudes of what was put in before.
+    """
     sizes = [0] * len(rows[0])  # of each column, the sum of its magnitudes so far, in 1/64
     total, above = start_scale(settings.scale) * STATED_INERTIA, STATED_INERTIA
-    walk = _Walk(dependent, len(rows[0]))
+    quantizers = _Quantizers(dependent, len(rows[0]), settings.drop)
     for index, row in enumerate(rows):
         scales = _RowScales(settings, index, max(total // above, 1))
-        walk.begin(index)
+        quantizers.begin(index)
         for place, column in enumerate(sizes):
-            model = laws.model(settings.law, laws.class_of(scales.at(place, column)), walk.kind)
-            row[place] = symbol = coder.symbol(model, row[place])
-            if abs(symbol) > MAX_SYMBOL:
-                raise CorruptFileError("a coded symbol is too large")
-            size = walk.step(symbol) * UNIT
+            number = laws.class_of(scales.at(place, column))
+            row[place] = symbol = code(number, quantizers.kind, row[place])
+            size = quantizers.step(symbol)
             scales.so_far += size
             sizes[place] = column + size
         total += scales.so_far - scales.stated
@@ -192,12 +224,14 @@ class _RowScales:
         return min(max(scale, 1), MOST_SCALE)
 
 
-class _Walk:
+class _Quantizers:
     """The quantizer of each symbol: always the same, or by the states of the trellis."""
 
-    def __init__(self, dependent: bool, columns: int) -> None:
+    def __init__(self, dependent: bool, columns: int, drop: int) -> None:
         self._dependent, self._rows = dependent, trellis.path_rows(columns)
         self._state, self.kind = 0, PLAIN
+        lost = (1 << drop) - 1
+        self._zero, self._middle, self._unit = UNIT // 4 * lost, UNIT // 2 * lost, UNIT << drop
 
     def begin(self, row: int) -> None:
         """Goes to the start of a row."""
@@ -205,13 +239,13 @@ class _Walk:
             self._state, self.kind = 0, EVEN
 
     def step(self, symbol: int) -> int:
-        """Goes on behind a symbol; its magnitude in steps."""
+        """Goes on behind a symbol; its magnitude in 1/64 of a step: the middle of all that it may be."""
         if not self._dependent:
-            return abs(symbol)
+            return abs(symbol) * self._unit + self._middle if symbol else self._zero
         size = 2 * abs(symbol) - (self.kind == ODD and symbol != 0)
         self._state = trellis.NEXT[self._state][symbol & 1]
         self.kind = ODD if trellis.ODD[self._state] else EVEN
-        return size
+        return size * UNIT
 
 
 def start_scale(number: int) -> int:
@@ -219,12 +253,15 @@ def start_scale(number: int) -> int:
     return min(_ROOTS[number % 4] << (number // 4) >> 6, MOST_SCALE)
 
 
-def _code_settings(coder: SymbolCoder, settings: Settings, num_rows: int) -> Settings:
+def _code_settings(
+    coder: SymbolCoder, settings: Settings, num_rows: int, *, layered: bool = False
+) -> Settings:
     """Codes the settings of a tensor; a decoder's argument means nothing."""
     law, scale = coder.raw(3, settings.law), coder.raw(7, settings.scale)
     if num_rows == 1:
         return Settings(law, scale, ascending=bool(coder.raw(1, int(settings.ascending))))
-    return Settings(law, scale, coder.raw(2, settings.row), coder.raw(2, settings.column))
+    row, column = coder.raw(2, settings.row), coder.raw(2, settings.column)
+    return Settings(law, scale, row, column, drop=coder.raw(4, settings.drop) if layered else 0)
 
 
 def _code_ascending(coder: SymbolCoder, row: list[int], settings: Settings) -> None:

@@ -63,6 +63,70 @@ def test_exact_bytes_with_one_checksum() -> None:
     assert data == body + struct.pack("<I", zlib.crc32(body))
 
 
+REFINED = container.ONE_CHECKSUM | container.PROGRESSIVE
+
+
+@given(
+    st.dictionaries(TAGS, st.binary(max_size=30), max_size=4),
+    st.lists(st.binary(max_size=200), min_size=1, max_size=8),
+)
+def test_round_trip_with_refinements(payloads: dict[int, bytes], refinements: list[bytes]) -> None:
+    data = pack_container(payloads, REFINED, refinements)
+    file = unpack_container(data)
+    assert file.payloads == payloads
+    assert file.refinements is not None
+    assert file.refinements.present == tuple(refinements)
+    assert file.refinements.are_whole
+    assert file.refinements.missing_bytes == 0
+
+
+def test_exact_bytes_with_refinements() -> None:
+    data = pack_container({1: b"ab"}, REFINED, [b"cde", b""])
+    body = bytes.fromhex("89534e52010601" + "020300" + "01026162")
+    for part in (b"", b"cde", b""):
+        body += part
+        body += struct.pack("<I", zlib.crc32(body))
+    assert data == body
+
+
+@given(st.lists(st.binary(max_size=9), min_size=1, max_size=8))
+def test_a_file_with_refinements_may_end_early(refinements: list[bytes]) -> None:
+    data = pack_container({1: b"ab", 200: b"c"}, REFINED, refinements)
+    base = len(data) - sum(len(part) + 4 for part in refinements)
+    for length in range(1, base):
+        _refused(data[:length], TruncatedFileError, "due at|cut short")
+    at = base
+    for count, part in enumerate(refinements):
+        for length in range(at, at + len(part) + 4):
+            found = unpack_container(data[:length]).refinements
+            assert found is not None
+            assert found.present == tuple(refinements[:count])
+            assert found.missing_bytes == len(data) - at
+            assert f"{count + 1} of {len(refinements) + 1} layers" in found.warning
+        at += len(part) + 4
+    _refused(data + b"x", CorruptFileError, "1 bytes too many")
+
+
+def test_every_bit_flip_in_a_file_with_refinements_is_noticed() -> None:
+    data = pack_container({1: b"ab", 200: b"c"}, REFINED, [b"cde", b"fg"])
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(SinrError):
+            unpack_container(bytes(flipped))
+
+
+@pytest.mark.parametrize("features", [4, 5])
+def test_refinements_without_one_checksum_are_refused(features: int) -> None:
+    _refused(file(section(1, b""), features=bytes([features])), CorruptFileError, "without one checksum")
+
+
+@pytest.mark.parametrize("count", [0, 9, 255])
+def test_a_wrong_number_of_refinements(count: int) -> None:
+    data = b"\x89SNR\1\6\0" + bytes([count]) + bytes(count)
+    _refused(data + struct.pack("<I", zlib.crc32(data)), CorruptFileError, f"1 to 8 refinements, not {count}")
+
+
 def _refused(data: bytes, error: type[SinrError], match: str) -> None:
     with pytest.raises(error, match=match) as caught:
         unpack_container(data)
@@ -93,7 +157,7 @@ def test_unknown_version(version: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "bits"), [(b"\4", "[2]"), (b"\x0f", "[2, 3]"), (b"\x80\x80\x80\x80\x40", "[34]")]
+    ("features", "bits"), [(b"\x08", "[3]"), (b"\x1f", "[3, 4]"), (b"\x80\x80\x80\x80\x40", "[34]")]
 )
 def test_unknown_features(features: bytes, bits: str) -> None:
     with pytest.raises(UnsupportedFeatureError) as caught:
@@ -156,7 +220,7 @@ def test_a_missing_section(tag: int) -> None:
         decompress(pack_container(payloads))
 
 
-@pytest.mark.parametrize("index", [0, 1, 3, 4, 7, 13, 14])
+@pytest.mark.parametrize("index", [0, 1, 3, 4, 7, 13, 14, 17])
 def test_every_bit_flip_is_noticed(index: int) -> None:
     data = FILES[index].data()
     for bit in range(8 * len(data)):

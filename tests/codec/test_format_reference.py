@@ -5,6 +5,7 @@ import itertools
 import math
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import astuple
 from statistics import NormalDist
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import tiny_files
 import torch
 
+from sinr3d.codec.container import unpack_container
 from sinr3d.codec.pipeline import compress, decompress
 from sinr3d.codec.tensors import DensePlan, Plan, SinrPlan, TrellisPlan
 from sinr3d.field import Field
@@ -67,14 +69,18 @@ class Cursor:
         return z // 2 if z % 2 == 0 else -(z + 1) // 2
 
 
-def read_sections(data: bytes) -> tuple[int, dict[int, bytes]]:
-    """Section 2: the features, and the payloads by tag."""
+def read_sections(data: bytes) -> tuple[int, dict[int, bytes], list[bytes], bool]:
+    """Section 2: the features, the payloads by tag, the refinements that are there, whether those are all."""
     cursor = Cursor(data)
     refuse_unless(cursor.take(4).hex() == "89534e52" and cursor.u8() == 1)
     features = cursor.varint()
-    refuse_unless(features < 4)
+    refuse_unless(features < 8 and features & 6 != 4)
+    count, sizes = cursor.u8(), []
+    if features & 4:
+        sizes = [cursor.varint() for _ in range(cursor.u8())]
+        refuse_unless(1 <= len(sizes) <= 8)
     sections: dict[int, bytes] = {}
-    for _ in range(cursor.u8()):
+    for _ in range(count):
         start = cursor.at
         tag = cursor.u8()
         payload = cursor.take(cursor.varint())
@@ -84,8 +90,14 @@ def read_sections(data: bytes) -> tuple[int, dict[int, bytes]]:
         sections[tag] = payload
     if features & 2:
         refuse_unless(struct.pack("<I", zlib.crc32(data[: cursor.at])) == cursor.take(4))
+    refinements = []
+    for size in sizes:
+        if cursor.at + size + 4 > len(data):
+            return features, sections, refinements, False
+        refinements.append(cursor.take(size))
+        refuse_unless(struct.pack("<I", zlib.crc32(data[: cursor.at])) == cursor.take(4))
     refuse_unless(cursor.at == len(data))
-    return features, sections
+    return features, sections, refinements, True
 
 
 def read_networks(data: bytes, features: int) -> dict[str, dict[str, Any]]:
@@ -399,13 +411,20 @@ def both_means(law: int, g: int, kind: str) -> int:
 
 
 @functools.cache
-def law_model(law: int, g: int, kind: str) -> tuple[int, int, list[int]]:
-    """Section 7.7: shift, first and the frequencies."""
+def small_scale(law: int, g: int, kind: str) -> int:
+    """Section 7.7, small scales."""
+    wanted = 2 ** (g // 8 + 40) // (64 * RHO[g % 8])
+    while g < 64 and both_means(law, g, kind) + both_means(law, g + 1, kind) < 2 * wanted:
+        g += 1
+    return g
+
+
+@functools.cache
+def law_model(law: int, g: int, kind: str, d: int = 0) -> tuple[int, int, list[int]]:
+    """Sections 7.7 and 7.8: shift, first and the frequencies."""
     if kind != "gaps":
-        wanted = 2 ** (g // 8 + 40) // (64 * RHO[g % 8])
-        while g < 64 and both_means(law, g, kind) + both_means(law, g + 1, kind) < 2 * wanted:
-            g += 1
-    e = g // 8
+        g = small_scale(law, g, kind)
+    e = max(0, g // 8 - d)
     shift = max(0, e - (9 if kind in ("plain", "gaps") else 10))
     most = 8 + 2 ** (3 + max(0, e - 5 - shift))
     first = 0 if kind == "gaps" else -most
@@ -414,7 +433,9 @@ def law_model(law: int, g: int, kind: str) -> tuple[int, int, list[int]]:
     def below(q: int) -> int:
         if kind == "gaps":
             return 2**24 - 2 * tail_at(law, g, 16 * q)
-        return 2**24 - tail_at(law, g, edge(kind, g, q)) if q > 0 else tail_at(law, g, edge(kind, g, 1 - q))
+        if q > 0:
+            return 2**24 - tail_at(law, g, edge(kind, g, q << d))
+        return tail_at(law, g, edge(kind, g, 1 - q << d))
 
     mass = [0, *(below(first + i - 1 << shift) for i in range(1, size)), 2**24]
     edges = [(m * (65536 - size) >> 24) + i for i, m in enumerate(mass)]
@@ -449,8 +470,8 @@ def trellis_integers(matrix: list[list[int]]) -> list[list[int]]:
 class LawsReader(RangeReader):
     """Section 7.5."""
 
-    def read(self, law: int, g: int, kind: str = "plain") -> int:
-        shift, first, frequencies = law_model(law, g, kind)
+    def read(self, law: int, g: int, kind: str = "plain", d: int = 0) -> int:
+        shift, first, frequencies = law_model(law, g, kind, d)
         token = self.token(frequencies)
         u = first + token - 1
         if token in (0, len(frequencies) - 1):
@@ -462,7 +483,9 @@ class LawsReader(RangeReader):
             u += beyond if token else -beyond
         return (u << shift) + self.raw(shift)
 
-    def symbols(self, rows: int, width: int, *, trellis: bool = False) -> list[list[int]]:
+    def symbols(
+        self, rows: int, width: int, *, trellis: bool = False, layered: bool = False
+    ) -> list[list[int]]:
         law, z = self.raw(3), self.raw(7)
         start = min((64, 76, 91, 108)[z % 4] * 2 ** (z // 4) // 64, 2**30 - 1)
         r = c = 0
@@ -475,26 +498,81 @@ class LawsReader(RangeReader):
                 row.append(row[-1] + self.read(law, scale_class(start), "gaps"))
             refuse_unless(all(abs(symbol) < 2**24 for symbol in row))
             return [row]
-        matrix: list[list[int]] = []
-        sizes: list[list[int]] = []
-        machine = Trellis()
-        for i in range(rows):
-            common = max((64 * start + 64 * sum(map(sum, sizes))) // (64 + width * i), 1)
-            matrix.append([])
-            sizes.append([])
-            if i % max(1, 256 // width) == 0:
-                machine.state = 0
-            for j in range(width):
-                scale = (r * common + 64 * sum(sizes[i])) // (r + j) if r else common
-                if c:
-                    column = sum(above[j] for above in sizes[:i])
-                    scale = scale * ((c * common + 64 * column) // (c + i)) // common
-                kind = ("odd" if machine.odd() else "even") if trellis else "plain"
-                symbol = self.read(law, scale_class(min(max(scale, 1), 2**30 - 1)), kind)
-                refuse_unless(abs(symbol) < 2**24)
-                matrix[i].append(symbol)
-                sizes[i].append(abs(machine.step(symbol)) if trellis else abs(symbol))
-        return matrix
+        d = self.raw(4) if layered else 0
+        self.settings = {"law": law, "start": start, "r": r, "c": c, "d": d}
+
+        def put(g: int, i: int, j: int, kind: str) -> int:
+            symbol = self.read(law, g, kind, d)
+            refuse_unless(abs(symbol) < 2 ** (24 - d))
+            return symbol
+
+        return walk_matrix(rows, width, self.settings, put, trellis=trellis)
+
+
+def walk_matrix(
+    rows: int, width: int, settings: dict[str, int], put: Callable[..., int], *, trellis: bool = False
+) -> list[list[int]]:
+    """Sections 7.5 and 7.8: symbols by the classes of their scales."""
+    start, r, c, d = (settings[name] for name in ("start", "r", "c", "d"))
+    matrix: list[list[int]] = []
+    sizes: list[list[int]] = []  # times 64
+    machine = Trellis()
+    for i in range(rows):
+        common = max((64 * start + sum(map(sum, sizes))) // (64 + width * i), 1)
+        matrix.append([])
+        sizes.append([])
+        if i % max(1, 256 // width) == 0:
+            machine.state = 0
+        for j in range(width):
+            scale = (r * common + sum(sizes[i])) // (r + j) if r else common
+            if c:
+                column = sum(above[j] for above in sizes[:i])
+                scale = scale * ((c * common + column) // (c + i)) // common
+            kind = ("odd" if machine.odd() else "even") if trellis else "plain"
+            symbol = put(scale_class(min(max(scale, 1), 2**30 - 1)), i, j, kind)
+            matrix[i].append(symbol)
+            size = abs(machine.step(symbol)) if trellis else abs(symbol)
+            sizes[i].append(64 * (size << d) + 32 * (2**d - 1) if symbol else 16 * (2**d - 1))
+    return matrix
+
+
+def refine(data: bytes, layers: dict[str, tuple[list[list[int]], dict[str, int]]]) -> None:
+    """Section 7.8: one refinement."""
+    reader = RangeReader(data)
+    gains = []
+    for _, settings in layers.values():
+        n = 0
+        while n < settings["d"] and reader.raw(1):
+            n += 1
+        gains.append(n)
+    symbols = [sum(map(len, matrix)) for matrix, _ in layers.values()]
+    refuse_unless(sum(n * m for n, m in zip(gains, symbols, strict=True)) <= 65536 + 32 * len(data))
+    for (name, (matrix, settings)), gained in zip(layers.items(), gains, strict=True):
+        for _ in range(gained):
+            d, law = settings["d"], settings["law"]
+
+            def put(g: int, i: int, j: int, _: str, k: Any = matrix, d: int = d, law: int = law) -> int:
+                s = abs(k[i][j])
+                b = reader.decode(upper_ones(law, g, d, s))
+                negative = reader.raw(1) if s == 0 and b else k[i][j] < 0
+                return -(2 * s + b) if negative else 2 * s + b
+
+            settings = {**settings, "d": d - 1}
+            matrix = walk_matrix(len(matrix), len(matrix[0]), settings, put)
+        layers[name] = matrix, settings
+    reader.finish()
+
+
+@functools.cache
+def upper_ones(law: int, g: int, d: int, s: int) -> int:
+    """Section 7.8: the probability of an upper half."""
+    g = small_scale(law, g, "plain")
+    low, middle, high = (
+        tail_at(law, g, max(16 * (i << d - 1) - 8, 0)) for i in (2 * s, 2 * s + 1, 2 * s + 2)
+    )
+    if s > 15 or low == high:
+        return 32768
+    return min(max((middle - high << 16) // (low - high), 32), 65504)
 
 
 class BrotliReader:
@@ -637,8 +715,13 @@ def read_occupancy_grid(data: bytes) -> np.ndarray:
     return cells[:size, :size, :size] == 1
 
 
-def read_weights(sections: dict[int, bytes], networks: dict[str, dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Section 5."""
+def read_weights(
+    sections: dict[int, bytes],
+    networks: dict[str, dict[str, Any]],
+    refinements: list[bytes] | None = None,
+    whole: bool = True,
+) -> dict[str, np.ndarray]:
+    """Section 5; with refinements, of a progressive file."""
     cursor = Cursor(sections[3])
     coder = cursor.u8()
     seed = cursor.varint() if 5 in sections else 0
@@ -663,8 +746,11 @@ def read_weights(sections: dict[int, bytes], networks: dict[str, dict[str, Any]]
     else:
         values = BrotliReader(sections[4], "values")
         supports = BrotliReader(sections.get(5, EMPTY_BROTLI), "supports")
+    refuse_unless(refinements is None or coder == 2)
     tables = TableReader(sections[6]) if 6 in sections else None
-    weights = {}
+    weights: dict[str, np.ndarray] = {}
+    layers: dict[str, tuple[list[list[int]], dict[str, int]]] = {}
+    steps: dict[str, float] = {}
     for (name, shape, net), (step, num_atoms, sparsity), trellis in zip(tensors, heads, along, strict=True):
         if "grid." in name:
             assert tables is not None
@@ -675,6 +761,11 @@ def read_weights(sections: dict[int, bytes], networks: dict[str, dict[str, Any]]
             assert isinstance(values, LawsReader)
             integers = trellis_integers(values.symbols(*shape, trellis=True))
             weights[name] = (np.array(integers, np.float64) * step).astype(np.float32)
+            continue
+        if num_atoms == 0 and refinements is not None and len(shape) == 2 and shape[0] > 1:
+            assert isinstance(values, LawsReader)
+            layers[name] = values.symbols(*shape, layered=True), values.settings
+            weights[name], steps[name] = np.empty(0), step  # its place
             continue
         if num_atoms == 0:
             rows = shape[0] if len(shape) == 2 else 1
@@ -695,6 +786,13 @@ def read_weights(sections: dict[int, bytes], networks: dict[str, dict[str, Any]]
     supports.finish()
     if tables is not None:
         tables.finish()
+    for part in refinements or []:
+        refine(part, layers)
+    for name, (matrix, settings) in layers.items():
+        d, k = settings["d"], np.array(matrix, np.int64)
+        refuse_unless(d == 0 or not whole)
+        doubled = np.sign(k) * (2 * (abs(k) << d) + 2**d - 1)
+        weights[name] = (doubled.astype(np.float64) * (steps[name] / 2)).astype(np.float32)
     return weights
 
 
@@ -740,12 +838,13 @@ def run_network(net: dict[str, Any], weights: dict[str, np.ndarray], x: np.ndarr
 
 
 def read_file(data: bytes) -> tuple[dict[str, dict[str, Any]], dict[str, Any], dict[str, np.ndarray]]:
-    features, sections = read_sections(data)
+    features, sections, refinements, whole = read_sections(data)
     networks = read_networks(sections[1], features)
     domain = read_domain(sections[2])
     if 129 in sections:
         domain["grid"] = read_occupancy_grid(sections[129])
-    return networks, domain, read_weights(sections, networks)
+    layered = refinements if features & 4 else None
+    return networks, domain, read_weights(sections, networks, layered, whole)
 
 
 # --- The tests ---------------------------------------------------------------------------------------------
@@ -788,6 +887,20 @@ def check_outputs(net: dict[str, Any], spec: InrSpec, weights: dict[str, torch.T
 @pytest.mark.parametrize("file", tiny_files.FILES + tiny_files.LARGE_FILES, ids=lambda file: file.name)
 def test_fixed_files(file: tiny_files.TinyFile) -> None:
     check(file.data())
+
+
+@pytest.mark.parametrize("file", [f for f in tiny_files.FILES if f.drops], ids=lambda file: file.name)
+def test_progressive_files_that_are_cut_short(file: tiny_files.TinyFile) -> None:
+    data = file.data()
+    found = unpack_container(data).refinements
+    assert found is not None
+    end = len(data)
+    for size in reversed(found.sizes):
+        check(data[: end - 1])
+        end -= size + 4
+        check(data[:end])
+    with pytest.raises(RefusedError):
+        read_file(data[: end - 1])
 
 
 @pytest.mark.parametrize("activation", ["sine", "gauss", "wire", "relu"])

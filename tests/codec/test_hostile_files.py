@@ -78,7 +78,12 @@ def _edit_payloads(rng: random.Random, pool: list[bytes]) -> bytes:
     payloads = file.payloads
     for tag in rng.sample(list(payloads), rng.choice((1, 1, 1, 2))):
         payloads[tag] = _edited(rng, payloads[tag])
-    return pack_container(payloads, file.features)
+    refinements = file.refinements.present if file.refinements else ()
+    return pack_container(payloads, file.features, [_sometimes_edited(rng, part) for part in refinements])
+
+
+def _sometimes_edited(rng: random.Random, data: bytes) -> bytes:
+    return _edited(rng, data) if rng.random() < 0.3 else data
 
 
 def _swap_payloads(rng: random.Random, pool: list[bytes]) -> bytes:
@@ -87,7 +92,9 @@ def _swap_payloads(rng: random.Random, pool: list[bytes]) -> bytes:
     kept = {tag: payload for tag, payload in (one | two).items() if rng.random() < 0.97}
     for tag in kept:
         kept[tag] = rng.choice((one, two)).get(tag, kept[tag])
-    return pack_container(kept, rng.choice(files).features)
+    head = rng.choice(files)
+    refinements = rng.choice([file for file in files if file.refinements] or [head]).refinements
+    return pack_container(kept, head.features, refinements.present if refinements else [b"\1"])
 
 
 def _edited(rng: random.Random, data: bytes) -> bytes:

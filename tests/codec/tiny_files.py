@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sinr3d.codec import rates
 from sinr3d.codec.header import Domain, ImageDomain, OccupancyDomain, Record
 from sinr3d.codec.pipeline import pack_file
+from sinr3d.codec.progressive import Layers, refinable
 from sinr3d.codec.scene import DefaultCameras, SceneDomain
 from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode, TrellisCode
 from sinr3d.inr.spec import AnySpec, GridSpec, InrSpec, SceneSpec, TensorShape, default_spec, tensor_shapes
@@ -49,6 +51,7 @@ class TinyFile:
     resolution: int = 0
     ascending: bool = False
     trellis_roles: tuple[str, ...] = ()
+    drops: tuple[int, ...] = ()
 
     def network(self) -> CodedNetwork:
         """Its integers."""
@@ -68,7 +71,17 @@ class TinyFile:
 
     def data(self) -> bytes:
         """Its bytes."""
-        return pack_file(self.network(), self.domain, self.coder, self.record, self.grid())
+        network = self.network()
+        layers = self.layers(network) if self.drops else None
+        return pack_file(network, self.domain, self.coder, self.record, self.grid(), layers)
+
+    def layers(self, network: CodedNetwork) -> Layers:
+        """How the file is cut into layers: the last matrix drops one bit less than the others."""
+        codes = refinable(network)
+        settings = {name: rates.choose(code.symbols)[0] for name, code in codes.items()}
+        less = dict.fromkeys(codes, 0) | {list(codes)[-1]: 1}
+        drops = ({name: max(drop - less[name], 0) for name in codes} for drop in self.drops)
+        return Layers(settings, tuple(drops))
 
     def grid(self) -> np.ndarray | None:
         """Its occupancy grid: a ball, if it has one."""
@@ -137,6 +150,9 @@ FILES = (
     TinyFile("image sparse laws wide", _image(), IMAGE, "laws", ("hidden",), spread=99_999),
     TinyFile("scene laws", _scene(), SCENE, "laws", resolution=5, trellis_roles=("last",)),
     TinyFile("image trellis", _image(5), IMAGE, "laws", ("first",), trellis_roles=("hidden", "last")),
+    TinyFile("shape in layers", _shape(5, 2), SHAPE, "laws", ascending=True, record=RECORD, drops=(3, 2, 1)),
+    TinyFile("scene in layers", _scene(), SCENE, "laws", ("hidden",), resolution=5, drops=(2,)),
+    TinyFile("image trellis in layers", _image(), IMAGE, "laws", trellis_roles=("hidden",), drops=(4, 1)),
 )
 """Files of 100 to 700 bytes."""
 
@@ -153,6 +169,9 @@ LARGE_FILES = (
     TinyFile("trellis", _image(52, 1), IMAGE, "laws", trellis_roles=("first", "hidden", "last")),
     TinyFile("wide trellis", _shape(24), SHAPE, "laws", spread=9_999_999, trellis_roles=("hidden", "last")),
     TinyFile("wire trellis", _image(24, 1, "wire"), IMAGE, "laws", spread=2, trellis_roles=("hidden",)),
+    TinyFile("layers", _shape(24, 2), SHAPE, "laws", spread=301, drops=(7, 6, 4, 3, 2, 2, 1, 1)),
+    TinyFile("wide layers", _shape(24, 2), SHAPE, "laws", spread=9_999_999, drops=(15, 8, 7)),
+    TinyFile("layers of few symbols", _image(52, 1), IMAGE, "laws", spread=2, drops=(2, 1)),
     TinyFile("scene with wide symbols", _scene(9, 3), SCENE, "range", spread=9_999_999, resolution=32),
     TinyFile("scene with few symbols", _scene(10, 4), SCENE, "range", spread=2),
 )
