@@ -32,7 +32,7 @@ Loss = Callable[[Mapping[str, Tensor], torch.Generator], Tensor]
 
 _JUDGED = 0.1  # share of the steps, the last ones, from which the best is kept
 _JUDGEMENTS = 8
-_REFRESH = 50  # steps between two readings of the code lengths
+_REFRESH = 100  # steps between two readings of the code lengths
 
 
 @dataclass(frozen=True)
