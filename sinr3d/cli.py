@@ -20,7 +20,7 @@ import sinr3d
 from sinr3d import console, files
 from sinr3d.cli_scenes import Export, Render, Restore
 from sinr3d.console import Force, Json, Output
-from sinr3d.errors import SinrError, UsageError
+from sinr3d.errors import SinrError, TruncatedFileError, UsageError
 
 if TYPE_CHECKING:
     from sinr3d.config import EncodeOptions
@@ -289,6 +289,7 @@ class Info:
         data = files.read_bytes(self.input)
         with files.naming(self.input):
             facts = describe(data)
+            _say_layers(facts, refuse=self.verify)
         if self.verify:
             console.decode_bytes(data, self.input, "cpu")
             facts["verified"] = True
@@ -302,6 +303,19 @@ class Info:
                     print(f"  {name:<16} {_one_line(inner)}")
             else:
                 print(f"{key:<18} {value}")
+
+
+def _say_layers(facts: dict[str, Any], *, refuse: bool) -> None:
+    """Says, or refuses, that a progressive file is cut short."""
+    layers = facts.get("layers", {"missing_bytes": 0})
+    if layers["missing_bytes"] == 0:
+        return
+    text = (
+        f"{layers['present']} of {layers['of']} layers are there, {layers['missing_bytes']} bytes are missing"
+    )
+    if refuse:
+        raise TruncatedFileError(f"the file is cut short: {text}")
+    console.say(f"{text}: coarser than it was meant to be")
 
 
 def _one_line(value: Any) -> str:

@@ -187,6 +187,8 @@ class Field:
 def decode(data: bytes | bytearray | memoryview, device: str = "cpu") -> Field:
     """Decodes the bytes of a .sinr file.
 
+    A progressive file may be cut short: the field is coarser then, and a warning is logged under "sinr3d".
+
     Raises:
         SinrError: CorruptFileError and its kinds, UnsupportedVersionError or UnsupportedFeatureError.
     """

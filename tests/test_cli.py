@@ -302,7 +302,7 @@ def broken(data: bytes) -> dict[str, tuple[bytes, int, str]]:
         "damaged": (data[:-30] + bytes([data[-30] ^ 4]) + data[-29:], 3, "checksum"),
         "too long": (data + b"\0", 3, "too many"),
         "newer version": (data[:4] + b"\x09" + data[5:], 4, "format version 9"),
-        "unknown feature": (data[:5] + b"\x02" + data[6:], 4, "feature bits [1]"),
+        "unknown feature": (data[:5] + b"\x10" + data[6:], 4, "feature bits [4]"),
     }
 
 
@@ -435,7 +435,7 @@ def test_ctrl_c_at_any_other_time_writes_nothing(
 
 OPTIONS = {
     "encode": "-o -q -e -f --json --profile --target-psnr --target-iou --target-size --effort --seed --device"
-    " --width --hidden-layers --activation --steps --kind --optimizer --max-seconds",
+    " --width --hidden-layers --activation --steps --kind --optimizer --max-seconds --progressive",
     "decode": "-o -f --resolution --format --device",
     "eval": "--json --device --split --resize",
     "info": "--json --verify",
