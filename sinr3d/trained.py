@@ -7,7 +7,7 @@ import numpy as np
 from torch import Tensor
 
 import sinr3d
-from sinr3d.codec import allocate, progressive
+from sinr3d.codec import allocate, ladder
 from sinr3d.codec.header import Domain, Record
 from sinr3d.codec.pipeline import pack_file
 from sinr3d.codec.tensors import CodedNetwork, Plan, decode_tensors
@@ -112,7 +112,7 @@ def make_point(
     layers = None
     if options.progressive:
         gains = allocate.measure_gains(weights, network.spec, trained.outputs)
-        layers = progressive.choose_layers(network, gains.by_name)
+        layers = ladder.choose_layers(network, gains.by_name)
     major, minor, patch = (int(part) for part in sinr3d.__version__.split("."))
     record = Record(
         options.profile, options.effort, options.seed, trained.steps, score, (major, minor, patch)

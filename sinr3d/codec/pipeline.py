@@ -97,7 +97,7 @@ def pack_file(
         coder: "range", "brotli" or "laws".
         record: how the file was made; optional.
         grid: of a scene, where there may be matter; optional.
-        layers: how the file is cut into layers, if it is to be progressive (`progressive.choose_layers`).
+        layers: how the file is cut into layers, if it is to be progressive (`ladder.choose_layers`).
     """
     domain.check_network(network.spec)
     payloads = {container.NETWORK: pack_spec(network.spec), container.DOMAIN: pack_domain(domain)}

@@ -9,10 +9,9 @@ the whole symbol; each refinement takes away some of what is still dropped, one 
 What a prefix lacks stands in the middle of its cell. With the last bit the integers are those of the plain
 file. Biases, tables, sparse codes and trellises are whole from the start.
 
-The writer's order is that of the best slope: squared output error by bits (`choose_layers`).
+Which bits come first is the writer's choice (`codec/ladder.py`).
 """
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,15 +19,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from sinr3d.codec import entropy, laws, rates, values
+from sinr3d.codec import entropy, laws, values
 from sinr3d.codec.limits import check_limit, least_bytes, max_values
 from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode
 from sinr3d.codec.values import Settings
-from sinr3d.errors import CorruptFileError, UsageError
+from sinr3d.errors import CorruptFileError
 from sinr3d.inr.spec import tensor_shapes
 
 MOST_DROP = 15
-_PARTS = (0.54, 0.62, 0.77)  # of the bits of all matrices that the layers but the last end with
 _HALF = 1 << 15
 
 Drops = Mapping[str, int]
@@ -157,7 +155,7 @@ def _bernoulli(ones: int) -> Any:
     return entropy.Bernoulli(ones / 65536, perfect=False)
 
 
-def _code_bit(coder: BitCoder, coarse: Coarse, whole: np.ndarray | None) -> Coarse:
+def code_bit(coder: BitCoder, coarse: Coarse, whole: np.ndarray | None) -> Coarse:
     """Codes the next lower bit of all magnitudes, and the sign of those that were zero until then."""
     law, drop = coarse.settings.law, coarse.settings.drop
     settings = replace(coarse.settings, drop=drop - 1)
@@ -244,82 +242,10 @@ def _code_bits(
     refined = {}
     for name, coarse in known.items():
         for _ in range(counts[name]):
-            coarse = _code_bit(coder, coarse, None if whole is None else whole[name])
+            coarse = code_bit(coder, coarse, None if whole is None else whole[name])
         refined[name] = coarse
     return refined
 
 
 def _work(known: Mapping[str, Coarse], counts: Mapping[str, int]) -> int:
     return sum(count * known[name].symbols.size for name, count in counts.items())
-
-
-# --- What to drop -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Rung:
-    """A step up a matrix's ladder: the drop it leads to, its bits, and the error that a bit takes away."""
-
-    name: str
-    drop: int
-    bits: float
-    slope: float
-
-
-def choose_layers(network: CodedNetwork, gains: Mapping[str, float]) -> Layers:
-    """Which bits come in which layer: always those that take away the most output error for their length.
-
-        error of a tensor = g_t step^2 mean((q - mean of its cell)^2)
-
-    Args:
-        network: the integers of the file.
-        gains: g_t by tensor name (`allocate.measure_gains`).
-
-    Returns:
-        Four layers, which end with about 54, 62, 77 and 100 % of the bits of the matrices; fewer where two
-        would be the same.
-
-    Raises:
-        UsageError: no matrix is dense.
-    """
-    base, now, rungs = {}, {}, []
-    for name, code in refinable(network).items():
-        base[name] = rates.choose(code.symbols)[0]
-        now[name] = min(int(np.abs(code.symbols).max()).bit_length(), MOST_DROP)
-        rungs += _ladder(name, code, replace(base[name], drop=now[name]), gains[name])
-    if not base:
-        raise UsageError("a progressive file needs matrices coded dense; all of this network's are not")
-    if not rungs:  # zeros
-        return Layers(base, (now,))
-    rungs.sort(key=lambda rung: -rung.slope)
-    ends = np.cumsum([0.0, *(rung.bits for rung in rungs)])
-    cuts = sorted({int(np.argmin(np.abs(ends[:-1] - part * ends[-1]))) for part in _PARTS})
-    drops = []
-    for first, last in itertools.pairwise([0, *cuts]):
-        now |= {rung.name: rung.drop for rung in rungs[first:last]}
-        drops.append(dict(now))
-    return Layers(base, tuple(drops))
-
-
-def _ladder(name: str, code: DenseCode, settings: Settings, gain: float) -> list[_Rung]:
-    """The convex hull of the errors of a matrix over their bits, from all dropped to none."""
-    coarse = Coarse(np.zeros_like(code.symbols), settings, code.step)
-    coarse = replace(coarse, symbols=drop_bits(code.symbols, settings.drop))
-    counter = BitEncoder()
-    points = [(settings.drop, 0.0, _error(coarse, code))]
-    while coarse.settings.drop:
-        coarse = _code_bit(counter, coarse, code.symbols)
-        points.append((coarse.settings.drop, counter.cost_bits(), _error(coarse, code)))
-    rungs, at = [], 0
-    while at < len(points) - 1:
-        _, bits, error = points[at]
-        slopes = [gain * (error - e) / max(b - bits, 1.0) for _, b, e in points[at + 1 :]]
-        at += 1 + int(np.argmax(slopes))
-        rungs.append(_Rung(name, points[at][0], points[at][1] - bits, max(slopes)))
-    return rungs
-
-
-def _error(coarse: Coarse, code: DenseCode) -> float:
-    """Mean squared error of the values."""
-    known = coarse.code()
-    return float(np.square(known.symbols * known.step - code.symbols * code.step).mean())

@@ -15,8 +15,9 @@ from tiny_files import BARE_SCENE, FILES, IMAGE, LARGE_FILES, SHAPE, TinyFile, i
 from sinr3d.codec import container, laws, rates, values
 from sinr3d.codec.container import pack_container, unpack_container
 from sinr3d.codec.info import describe
+from sinr3d.codec.ladder import choose_layers
 from sinr3d.codec.pipeline import decompress, pack_file, unpack_file
-from sinr3d.codec.progressive import Coarse, Layers, choose_layers, drop_bits, refinable
+from sinr3d.codec.progressive import Coarse, Layers, drop_bits, refinable
 from sinr3d.codec.quantizer import MAX_SYMBOL
 from sinr3d.codec.tensors import CodedNetwork, DenseCode, TrellisCode
 from sinr3d.codec.values import Settings, SymbolDecoder, SymbolEncoder
