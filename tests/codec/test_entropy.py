@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sinr3d.codec import entropy
-from sinr3d.codec.allocate import entropy_bits
 from sinr3d.codec.entropy import BitDecoder, BitEncoder
 from sinr3d.codec.quantizer import MAX_SYMBOL
 from sinr3d.errors import CorruptFileError
@@ -182,12 +181,3 @@ def test_rows_and_columns_of_different_scales_cost_less_than_their_joint_entropy
     symbols = np.rint(rng.normal(0, 1, (100, 100)) * scales).astype(int)
     data, _ = encode_values(symbols)
     assert 8 * len(data) < 0.96 * _entropy(symbols)
-
-
-@pytest.mark.parametrize("law", ["normal", "laplace"])
-@pytest.mark.parametrize("scale", [0.3, 1, 4, 30, 500])
-def test_estimated_bits_against_real_ones(law: str, scale: float) -> None:
-    rng = np.random.default_rng(3)
-    symbols = np.rint(getattr(rng, law)(0, scale, (64, 64))).astype(int)
-    data, _ = encode_values(symbols)
-    assert entropy_bits(symbols) == pytest.approx(8 * len(data), rel=0.06, abs=64)
