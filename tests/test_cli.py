@@ -19,7 +19,7 @@ import sinr3d
 from sinr3d import cli, encoder
 from sinr3d.fit.loop import FitProgress
 
-SMALL = ["--steps", "60", "--width", "16", "--hidden-layers", "1"]
+SMALL = ["--steps", "60", "--width", "16", "--hidden-layers", "1", "--effort", "1"]
 Capture = pytest.CaptureFixture[str]
 
 
