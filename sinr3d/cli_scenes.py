@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from sinr3d.errors import MissingFileError, OutputExistsError, UsageError
 
 if TYPE_CHECKING:
     from sinr3d.field import Field
+    from sinr3d.fit.loop import FitProgress
     from sinr3d.radiance.cameras import Camera
 
 _FPS = 30.0
@@ -41,11 +42,15 @@ class Export:
     profile: Literal["rd", "paper"] = "rd"
     """rd: the smallest file at the quality asked. paper: SINR as published (OMP, 16 bits, Brotli)."""
     quality: Annotated[float, arg(aliases=["-q"])] = 50.0
-    """0 to 100: at 50, 0.15 dB of the PSNR on training views may be lost; half as much for each 12.5 more."""
+    """0 to 100: at 50 about 0.3 dB of the PSNR are lost; half as much for each 12.5 more."""
     target_psnr: float | None = None
     """Smallest file with at least this PSNR in dB on training views."""
     target_size: int | None = None
     """Best file of at most this many bytes."""
+    effort: Annotated[int, arg(aliases=["-e"])] = 5
+    """1 to 9: how long the codes are tuned; 1 is not at all. Scenes that are mostly hash tables never are."""
+    steps: int | None = None
+    """Optimizer steps of the tuning, instead of the effort's."""
     data: str | None = None
     """The data set, if it is no longer where the run was trained on it."""
     seed: int = 0
@@ -73,6 +78,8 @@ class Export:
             quality=self.quality,
             target_psnr=self.target_psnr,
             target_size=self.target_size,
+            effort=self.effort,
+            steps=self.steps,
             seed=self.seed,
             device=console.device_named(self.device),
         )
@@ -80,8 +87,8 @@ class Export:
         with console.status("loading nerfstudio and the run"), redirect_stdout(sys.stderr):
             export, runs = _plugin("export"), _plugin("runs")
             run = runs.load_run(self.run_path, self.data, options.device)
-        with console.status("choosing how to code each tensor"):
-            encoded = export.export_run(run, options)
+        with console.fit_bar("psnr", "coding") as bar:
+            encoded = export.export_run(run, options, _tuning(bar, start))
         files.write_bytes(self.output, encoded.data)
         seconds = round(time.monotonic() - start, 2)
         result = {
@@ -248,6 +255,18 @@ def _frames(field: "Field", cameras: list["Camera"], on_progress: Any) -> Iterat
         yield np.round(rgb * 255).astype(np.uint8)
         if on_progress is not None:
             on_progress((index + 1) / len(cameras))
+
+
+def _tuning(bar: Callable[["FitProgress"], None] | None, start: float) -> Any:
+    """The callback of an export that shows its tuning in a bar, if there is one."""
+    if bar is None:
+        return None
+    from sinr3d.fit.loop import FitProgress
+
+    def report(step: int, steps: int, score: float) -> None:
+        bar(FitProgress(step, steps, score, time.monotonic() - start, "tuning"))
+
+    return report
 
 
 def _plugin(name: str) -> Any:

@@ -96,8 +96,11 @@ def print_table(table: Any) -> None:
 
 
 @contextmanager
-def fit_bar(metric: str) -> Iterator[Any]:
-    """A progress bar of fit and tuning with ETA and the score, on a terminal only; yields the callback."""
+def fit_bar(metric: str, stage: str = "fitting") -> Iterator[Any]:
+    """A progress bar of fit and tuning with ETA and the score, on a terminal only; yields the callback.
+
+    `stage` is what it says until the first call.
+    """
     if not sys.stderr.isatty():
         yield None
         return
@@ -112,7 +115,7 @@ def fit_bar(metric: str) -> Iterator[Any]:
         console=Console(stderr=True),
         transient=True,
     ) as bar:
-        task = bar.add_task("fitting", total=None, score="")
+        task = bar.add_task(stage, total=None, score="")
 
         def update(progress: "FitProgress") -> None:
             known = progress.score == progress.score

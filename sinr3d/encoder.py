@@ -34,7 +34,7 @@ USUAL_SLOPES = {"image": 3.0, "occupancy": 1.0}
 """lambda of tuning without a target, in losses of the network over its weights."""
 _PROBE = 1 / 8  # of the steps: the fit that tells the width a target needs
 _PROBE_GAIN_DB = 2.5  # what the other steps will add
-_HEADROOM_DB = {False: 0.5, True: 3.0}  # of the trained network over the target, without and with tuning
+_HEADROOM_DB = {False: 0.5, True: 2.5}  # of the trained network over the target, without and with tuning
 _TOLERANCE_DB = {False: (-2.0, 0.35), True: (-2.5, 1.5)}  # missing of that before the fit is done again
 _MAX_REFITS = 3
 _BITS_A_WEIGHT = {False: 8.0, True: 2.6}  # of a file, without and with tuning
@@ -152,7 +152,7 @@ def encode_signal(
 
     With a target score and no width given, a short fit of a network of usual width says how wide the network
     has to be: twice the weights gain about 2 dB, and tuning of the codes is worth its while where it may give
-    away some 3 dB of a better network. If the fit then misses that by far, it is done once more.
+    away some 2.5 dB of a better network. If the fit then misses that by far, it is done once more.
 
     Raises:
         TargetError: the target cannot be met with these options.

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import trimesh
 from PIL import Image
 from scenes import Ball, ball, cameras, default_cameras, in_data_frame, write_data_set
 from test_cli import broken, failing, parsed, refused, run
-from torch import Tensor
 
 import sinr3d
 from sinr3d import cli, coding, evaluation
@@ -22,10 +20,16 @@ from sinr3d.codec.scene import SceneDomain
 from sinr3d.config import EncodeOptions
 from sinr3d.errors import MalformedInputError, MissingFileError, TargetError, UsageError
 from sinr3d.evaluation import ViewOptions
+from sinr3d.inr.spec import GridSpec, InrSpec, SceneSpec
+from sinr3d.nerf.judged import trained as judge_scene
+from sinr3d.nerf.judged import tuning_of
+from sinr3d.nerf.rays import Rays
+from sinr3d.nerf.scene import Scene
 from sinr3d.radiance.field import RadianceField
 from sinr3d.radiance.grid import OccupancyGrid, measure_grid
 from sinr3d.radiance.mesh import scene_mesh
 from sinr3d.radiance.render import render_rays, render_view
+from sinr3d.trained import Trained
 
 Capture = pytest.CaptureFixture[str]
 
@@ -210,39 +214,43 @@ def test_data_sets_that_are_none_are_refused(place: Path, scene_sinr: bytes):
 
 # Coding
 
+UNTUNED = EncodeOptions(effort=1)
+SHORT = EncodeOptions(steps=60)
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sinr3d.nerf.judged._BATCH", 256)
+
+
+def rays_of(count: int, size: int, shown: RadianceField, grid: OccupancyGrid) -> Rays:
+    """Rays of some cameras around a field, with colors a little off, so that the score is finite."""
+    parts = [view.rays() for view in cameras(count, size)]
+    origins, directions = (torch.cat([part[k].reshape(-1, 3) for part in parts]) for k in (0, 1))
+    return Rays(origins, directions, render_rays(shown, origins, directions, grid=grid).rgb + 0.01)
+
+
+def judged(options: EncodeOptions, **domain: Any) -> Trained:
+    """A ball, judged by the PSNR of rays as it renders them before coding."""
+    ball = made(**{"samples": (32,), **domain})
+    assert ball.grid is not None
+    scene = Scene(ball.spec, ball.weights, ball.domain, grid=ball.grid)
+    grid = OccupancyGrid(torch.from_numpy(ball.grid))
+    judges, pool = (rays_of(count, size, ball.field(), grid) for count, size in ((1, 16), (5, 24)))
+    return judge_scene(scene, judges, pool, options, 300)
+
 
 @pytest.fixture(scope="module")
-def trained() -> coding.Trained:
-    """A ball, judged by the PSNR of rays as it renders them before coding."""
-    scene = made(samples=(32,))
-    assert scene.grid is not None
-    grid = OccupancyGrid(torch.from_numpy(scene.grid))
-    origins, directions = (part.reshape(-1, 3) for part in cameras(1, 16)[0].rays())
-
-    def outputs(weights: Mapping[str, Tensor]) -> Tensor:
-        with torch.no_grad():
-            field = RadianceField(scene.spec, weights, scene.domain)
-            return render_rays(field, origins, directions, grid=grid).rgb
-
-    # the data is a little off, so that the score before coding is finite
-    data = outputs(scene.weights) + 0.01
-
-    def judge(weights: Mapping[str, Tensor]) -> float:
-        return -10 * float(torch.log10((outputs(weights) - data).square().mean()))
-
-    score = judge(scene.weights)
-    return coding.Trained(
-        scene.spec, scene.weights, scene.domain, "psnr", score, score - 0.2, outputs, judge, 300, 1.5,
-        grid=scene.grid,
-    )  # fmt: skip
+def trained() -> Trained:
+    return judged(EncodeOptions())
 
 
-def decoded_score(trained: coding.Trained, encoded: coding.Encoded) -> float:
+def decoded_score(trained: Trained, encoded: coding.Encoded) -> float:
     return trained.judge(sinr3d.decode(encoded.data).weights)
 
 
-def test_coding_a_scene_keeps_its_pictures_in_few_bytes(trained: coding.Trained):
-    encoded = coding.code(trained, EncodeOptions())
+def test_coding_a_scene_keeps_its_pictures_in_few_bytes(trained: Trained):
+    encoded = coding.code(trained, UNTUNED)
     assert trained.score == pytest.approx(40, abs=0.1)
     assert encoded.score >= trained.floor
     assert decoded_score(trained, encoded) == encoded.score
@@ -254,16 +262,22 @@ def test_coding_a_scene_keeps_its_pictures_in_few_bytes(trained: coding.Trained)
     assert field.record is not None
     assert field.record.score == pytest.approx(encoded.score, abs=1e-3)
     assert (field.record.profile, field.record.steps) == ("rd", 300)
-    assert (encoded.float_score, encoded.steps, encoded.seconds) == (trained.score, 300, 1.5)
+    assert (encoded.float_score, encoded.steps, encoded.seconds) == (trained.score, 300, 0.0)
 
 
-def test_targets_of_a_scene_are_met(trained: coding.Trained):
-    aimed = coding.code(trained, EncodeOptions(target_psnr=30.0))
+def test_targets_of_a_scene_are_met(trained: Trained):
+    aimed = coding.code(trained, replace(UNTUNED, target_psnr=30.0))
     assert 30 <= aimed.score < 31
     assert decoded_score(trained, aimed) == aimed.score
-    sized = coding.code(trained, EncodeOptions(target_size=600))
+    sized = coding.code(trained, replace(UNTUNED, target_size=600))
     assert 570 <= len(sized.data) <= 600
     assert sized.score > 25
+
+
+def test_a_target_is_met_by_tuning(trained: Trained):
+    sized = coding.code(trained, replace(SHORT, target_size=640))
+    assert 600 <= len(sized.data) <= 640
+    assert decoded_score(trained, sized) == sized.score > 25
 
 
 @pytest.mark.parametrize(
@@ -274,13 +288,64 @@ def test_targets_of_a_scene_are_met(trained: coding.Trained):
     ],
 )
 def test_targets_out_of_reach_are_refused_with_the_remedy(
-    trained: coding.Trained, target: dict[str, Any], message: str
+    trained: Trained, target: dict[str, Any], message: str
 ):
     with pytest.raises(TargetError, match=message):
-        coding.code(trained, EncodeOptions(**target))
+        coding.code(trained, replace(UNTUNED, **target))
 
 
-def test_the_paper_profile_codes_scenes(trained: coding.Trained):
+def test_tuning_makes_a_smaller_file_of_the_same_quality(trained: Trained):
+    tuned = coding.code(trained, SHORT)
+    assert coding.code(trained, SHORT).data == tuned.data
+    plain = coding.code(replace(trained, floor=tuned.score), UNTUNED)
+    assert len(tuned.data) < len(plain.data)
+
+
+def test_quality_says_how_dear_a_byte_is():
+    sizes, scores = [], []
+    for quality in (25.0, 75.0):
+        options = replace(SHORT, quality=quality)
+        encoded = coding.code(judged(options), options)
+        sizes.append(len(encoded.data))
+        scores.append(encoded.score)
+    assert sizes[0] < sizes[1]
+    assert scores[0] < scores[1]
+
+
+def test_the_loss_of_a_scene_reaches_every_network():
+    trained = judged(EncodeOptions(), samples=(24, 16))
+    weights = {name: value.clone().requires_grad_() for name, value in trained.weights.items()}
+    first = trained.loss(weights, torch.Generator().manual_seed(1))
+    first.backward()
+    for name, value in weights.items():
+        assert value.grad is not None, name
+        assert value.grad.isfinite().all(), name
+    for role in ("field", "color", "proposal.0"):
+        gradient = weights[f"{role}/last.weight"].grad
+        assert gradient is not None
+        assert gradient.abs().max() > 0, role
+    again, other = (trained.loss(weights, torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    assert again.item() == first.item() != other.item()
+
+
+@pytest.mark.parametrize(("log2_entries", "steps"), [(2, 1500), (8, 0)])
+def test_scenes_that_are_mostly_tables_are_not_tuned(log2_entries: int, steps: int):
+    grid = GridSpec((4.0, 8.0), 2, log2_entries)
+    networks = (
+        ("field", InrSpec(3, 4, 8, 0, "relu", 1.0, 1.0, grid=grid)),
+        ("color", InrSpec(3, 3, 8, 0, "relu", 1.0, 1.0)),
+    )
+    assert tuning_of(SceneSpec(networks), EncodeOptions()).tune_steps == steps
+
+
+def test_steps_that_are_given_are_taken():
+    spec = made().spec
+    assert tuning_of(spec, EncodeOptions(steps=70)).tune_steps == 70
+    assert tuning_of(spec, EncodeOptions(effort=1, steps=70)).tune_steps == 0
+    assert tuning_of(spec, EncodeOptions(effort=2)).tune_steps == 250
+
+
+def test_the_paper_profile_codes_scenes(trained: Trained):
     encoded = coding.code(trained, EncodeOptions(profile="paper"))
     assert decoded_score(trained, encoded) == encoded.score
     assert encoded.score > 35

@@ -43,7 +43,8 @@ class NerfBench:
     """The rows of the table, and the command that trained.
 
     Attributes:
-        rows: ours first: the default profile, the paper's; the networks before coding; the rivals.
+        rows: ours first: the default profile, with and without tuning, the paper's; the networks before
+            coding; the rivals.
         command: of ns-train.
         train_seconds: its wall time, start to end, with the export.
         device: "cpu" or "cuda".
@@ -145,7 +146,7 @@ class _Work:
         command += ["--experiment-name", "bench", "--timestamp", "run", "--vis", "tensorboard"]
         command += ["--machine.device-type", device]
         command += ["--pipeline.datamanager.camera-res-scale-factor", str(resize)]
-        command += ["--max-num-iterations", "300"] if quick else []
+        command += ["--max-num-iterations", "300", "--pipeline.model.sinr-effort", "2"] if quick else []
         run_folder = folder / "outputs" / "bench" / method / "run"
         return _Work(data, [*command, "blender-data"], run_folder, device, resize)
 
@@ -157,8 +158,15 @@ class _Work:
         scene = export.scene_of(run.pipeline)
         exact = Contents(scene.spec, scene.weights, scene.domain, None, scene.grid)
         rd = (self.run_folder / "scene.sinr").read_bytes()
-        paper = export.export_run(run, EncodeOptions(profile="paper", device=self.device)).data
+        plain, paper = (
+            export.export_run(run, options).data
+            for options in (
+                EncodeOptions(effort=1, device=self.device),
+                EncodeOptions(profile="paper", device=self.device),
+            )
+        )
         rows = [self._row("sinr3d, rd", decompress(rd), len(rd), "the whole file")]
+        rows.append(self._row("sinr3d, rd, not tuned", decompress(plain), len(plain), "the whole file"))
         rows.append(self._row("sinr3d, paper", decompress(paper), len(paper), "the whole file"))
         rows.append(self._row("before coding", exact, 4 * scene.spec.num_weights, "float32 weights alone"))
         rows.append(_checkpoint_row(self.run_folder, rows[-1]))

@@ -1,11 +1,33 @@
 """Losses between the rounds of sampling (mip-NeRF 360, Barron et al. 2022, section 3 and 4)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from sinr3d.radiance.render import Round
 
 _EPSILON = 1e-7
+
+
+def sampling_losses(
+    rounds: Sequence[Round], proposal_mult: float, distortion_mult: float
+) -> dict[str, Tensor]:
+    """What a model is trained with beside the error of its colors, by name; scalars.
+
+    Args:
+        rounds: of sampling, the field's own last.
+        proposal_mult: weight of the sum of `proposal_loss` over the other rounds.
+        distortion_mult: weight of `distortion_loss`; 0 leaves it out.
+    """
+    *proposals, final = rounds
+    losses = {}
+    if proposals:
+        parts = [proposal_loss(proposal, final) for proposal in proposals]
+        losses["proposal_loss"] = proposal_mult * torch.stack(parts).sum()
+    if distortion_mult > 0:
+        losses["distortion_loss"] = distortion_mult * distortion_loss(final)
+    return losses
 
 
 def proposal_loss(proposal: Round, final: Round) -> Tensor:

@@ -18,7 +18,7 @@ from sinr3d import metrics
 from sinr3d.codec.scene import SceneDomain
 from sinr3d.inr.mlp import Mlp, build, evaluate
 from sinr3d.inr.spec import DEFAULT_OMEGAS, DEFAULT_SIGMAS, InrSpec, SceneSpec, tensor_shapes
-from sinr3d.nerf.losses import distortion_loss, proposal_loss
+from sinr3d.nerf.losses import sampling_losses
 from sinr3d.nerf.optimizers import set_run_length
 from sinr3d.radiance.field import RadianceField
 from sinr3d.radiance.grid import OccupancyGrid, cell_points
@@ -95,7 +95,9 @@ class SinrModelConfig(ModelConfig):
     sinr_profile: Literal["rd", "paper"] = "rd"
     """How scene.sinr is coded when training ends."""
     sinr_quality: float = 50.0
-    """Of scene.sinr, 0 to 100: 0.15 dB of PSNR may be lost at 50, half as much for each 12.5 above."""
+    """Of scene.sinr, 0 to 100: about 0.3 dB of PSNR are lost at 50, half as much for each 12.5 above."""
+    sinr_effort: int = 5
+    """1 to 9: how long the codes of scene.sinr are tuned when training ends; 1 is not at all."""
     scene_spec: Annotated[SceneSpec | None, tyro.conf.Suppress] = None
     """The networks of a restored scene, instead of all the sizes above."""
     scene_domain: Annotated[SceneDomain | None, tyro.conf.Suppress] = None
@@ -284,13 +286,8 @@ class SinrModel(Model):
             predicted = seen.color + behind * (1 - seen.accumulation[:, None])
             image = image[..., :3] * image[..., 3:] + behind * (1 - image[..., 3:])
         losses = {"rgb_loss": functional.mse_loss(predicted, image[..., :3])}
-        *proposals, final = seen.rounds
-        if proposals:
-            parts = [proposal_loss(proposal, final) for proposal in proposals]
-            losses["proposal_loss"] = self.config.proposal_loss_mult * torch.stack(parts).sum()
-        if self.config.distortion_loss_mult > 0:
-            losses["distortion_loss"] = self.config.distortion_loss_mult * distortion_loss(final)
-        return losses
+        mults = self.config.proposal_loss_mult, self.config.distortion_loss_mult
+        return losses | sampling_losses(seen.rounds, *mults)
 
     def _blend(self, image: Tensor) -> Tensor:
         """The data's image in front of the background that the field is shown with."""

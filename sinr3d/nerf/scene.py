@@ -19,6 +19,8 @@ class Scene:
         domain: how they are put together.
         notes: sentences about what was left out or assumed, for the user.
         grid: its occupancy grid, (R, R, R) bool, if it has one.
+        proposal_loss_mult: weight of the loss that its proposal networks were trained with.
+        distortion_loss_mult: weight of the loss that gathered its density into surfaces.
     """
 
     spec: SceneSpec
@@ -26,3 +28,5 @@ class Scene:
     domain: SceneDomain
     notes: tuple[str, ...] = ()
     grid: np.ndarray | None = None
+    proposal_loss_mult: float = 1.0
+    distortion_loss_mult: float = 0.0

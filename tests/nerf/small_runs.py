@@ -26,6 +26,7 @@ TINY = [
     *("--pipeline.model.color-width", "16", "--pipeline.model.direction-levels", "2"),
     *("--optimizers.matrices.optimizer.lr", "0.01", "--optimizers.matrices.scheduler.warm-up", "10"),
     *("--optimizers.others.optimizer.lr", "0.01", "--optimizers.others.scheduler.warm-up", "10"),
+    *("--pipeline.model.sinr-effort", "1"),
 ]
 """Networks that learn the little scene in 300 steps, and are coded in seconds."""
 

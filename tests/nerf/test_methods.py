@@ -98,6 +98,7 @@ def test_the_big_method_trains_and_comes_back(synthetic: Path, at_home: Path, tm
 def real(capture: Path, home: Path) -> TrainedRun:
     """A little sinr-nerf-real of the capture."""
     argv = ["sinr-nerf-real", "--data", str(capture), "--max-num-iterations", "150", *LITTLE, *PROPOSALS]
+    argv += ["--pipeline.model.sinr-effort", "1"]
     argv += ["--pipeline.model.frequencies", "5", "--pipeline.model.width", "16", "nerfstudio-data"]
     return train(argv, home, "real")
 

@@ -36,9 +36,11 @@ def test_nerfstudio_discovers_three_methods_with_descriptions() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_the_methods_are_on_the_command_line_with_their_options(name: str) -> None:
     options = ["--pipeline.model.activation", "sine", "--pipeline.model.sinr-quality", "70"]
+    options += ["--pipeline.model.sinr-effort", "2"]
     config = parse([name, *options])
     assert config.pipeline.model.activation == "sine"
     assert config.pipeline.model.sinr_quality == 70
+    assert config.pipeline.model.sinr_effort == 2
     assert config.vis == "viewer"  # nerfstudio's own default asks for an account
 
 

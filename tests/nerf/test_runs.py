@@ -77,7 +77,9 @@ def refusal(folder: Path, code: int, capsys: Capture, *options: object) -> str:
 
 def test_export_of_a_run_is_what_training_wrote(run: TrainedRun, tmp_path: Path, capsys: Capture) -> None:
     output = tmp_path / "again.sinr"
-    out = command_line(["export", run.config, "-o", output, "--device", "cpu", "--json"], capsys)
+    out = command_line(
+        ["export", run.config, "-o", output, "--device", "cpu", "--effort", "1", "--json"], capsys
+    )
     assert output.read_bytes() == run.sinr
     facts = json.loads(out.splitlines()[-1])
     assert facts["kind"] == "nerf"
@@ -86,6 +88,15 @@ def test_export_of_a_run_is_what_training_wrote(run: TrainedRun, tmp_path: Path,
     assert facts["psnr_train_float"] - facts["psnr_train"] <= 0.15
     assert facts["float16_bytes"] == 2 * facts["weights"]
     assert facts["bytes"] < 0.8 * facts["float16_bytes"]
+
+
+def test_tuning_makes_a_smaller_file(run: TrainedRun) -> None:
+    opened, seen = load_run(run.folder), []
+    tuned = export_run(opened, EncodeOptions(steps=100, device="cpu"), lambda *now: seen.append(now))
+    assert len(tuned.data) < 0.85 * len(run.sinr)
+    assert tuned.score > tuned.float_score - 1.0
+    assert [step for step, _, _ in seen] == list(range(1, 101))
+    assert {steps for _, steps, _ in seen} == {100}
 
 
 def test_standard_output_of_export_is_the_report_alone(
@@ -103,11 +114,11 @@ def test_standard_output_of_export_is_the_report_alone(
 def test_a_target_size_is_kept_or_refused(run: TrainedRun) -> None:
     opened = load_run(run.folder)
     target = len(run.sinr) * 3 // 4
-    encoded = export_run(opened, EncodeOptions(target_size=target, device="cpu"))
+    encoded = export_run(opened, EncodeOptions(effort=1, target_size=target, device="cpu"))
     assert 0.9 * target < len(encoded.data) <= target
     assert encoded.score < encoded.float_score
     with pytest.raises(TargetError, match="300 bytes asked for"):
-        export_run(opened, EncodeOptions(target_size=300, device="cpu"))
+        export_run(opened, EncodeOptions(effort=1, target_size=300, device="cpu"))
 
 
 def test_what_a_file_says_of_its_scene_is_what_the_run_was(run: TrainedRun) -> None:
