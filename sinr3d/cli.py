@@ -64,7 +64,7 @@ class Encode:
     slope: float = 1.0
     """How dear a byte is where no target says so: 0.5 gives a larger, better file, 2 a smaller one."""
     progressive: bool = False
-    """Order the file so that its first part decodes to a coarser field: from about 60 % of its bytes on."""
+    """Order the file so that its first part decodes to a coarser field: from about 55 % of its bytes on."""
     effort: Annotated[int, arg(aliases=["-e"])] = 5
     """1 to 9: how long the network is fitted and its codes are tuned; 1 is without tuning."""
     seed: int = 0

@@ -66,7 +66,7 @@ def find_steps(trained: Trained, options: EncodeOptions) -> Point:
         return best
     if not options.progressive:  # a trellis cannot be cut into layers
         best = _on_trellis(best, point, holds)
-    return best if target is None else _spend_rest(best, point, holds)
+    return best if target is None else _spend_rest(best, trained, options)
 
 
 def _on_trellis(
@@ -80,17 +80,17 @@ def _on_trellis(
     return best
 
 
-def _spend_rest(
-    best: Point, point: Callable[[dict[str, Plan]], Point], holds: Callable[[Point], bool]
-) -> Point:
+def _spend_rest(best: Point, trained: Trained, options: EncodeOptions) -> Point:
     """Coarser steps a tensor at a time while the target holds: what the search of one number left over."""
     for factor in _COARSER:
         for tensor in sorted(tensor_shapes(best.network.spec), key=lambda tensor: -tensor.size):
             plan = best.plans[tensor.name]
             assert plan.step is not None  # the allocation sets every step
             coarser = replace(plan, step=quantizer.round_step(plan.step * factor))
-            trial = point({**best.plans, tensor.name: coarser})
-            if holds(trial):
+            plans = {**best.plans, tensor.name: coarser}
+            network = encode_tensors(trained.weights, trained.spec, plans, options.seed)
+            trial = _make(trained, options, network, plans, best.slope)
+            if _gap(trial, trained, options) >= 0:
                 best = trial
     return best
 
@@ -124,7 +124,10 @@ def find_slope(
         slope = _next_slope(points, trained, options)
     # What tuning missed, steps alone may meet: those of the tuned network, or of the trained one.
     tuned = replace(trained, weights=decode_tensors(points[-1].network))
-    return _best([*points, find_steps(tuned, options), find_steps(trained, options)], trained, options)
+    best = _best([*points, find_steps(tuned, options), find_steps(trained, options)], trained, options)
+    if options.target_size is not None or _gap(best, trained, options) < 0:
+        return best
+    return _spend_rest(best, replace(trained, weights=decode_tensors(best.network)), options)
 
 
 class _Tuner:
@@ -236,9 +239,8 @@ def _next_slope(points: list[Point], trained: Trained, options: EncodeOptions) -
     all are on one side; by the usual tilt where that line makes no sense.
     """
     aim, last = _aim(options), points[-1]
-    tilt = (
-        0.4 if options.target_size is not None else -1.7
-    )  # of the gap when log lambda grows by one, usually
+    # How the gap usually changes when log lambda grows by one.
+    tilt = 0.4 if options.target_size is not None else -1.7
     spare = {point.slope: _gap(point, trained, options) - aim for point in points}
     above = min((s for s in spare if spare[s] >= 0), key=lambda s: spare[s], default=None)
     below = max((s for s in spare if spare[s] < 0), key=lambda s: spare[s], default=None)

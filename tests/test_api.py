@@ -43,7 +43,7 @@ def test_an_image_comes_back_at_its_size_and_quality(picture: np.ndarray, pictur
     decoded = field.pixels()
     assert isinstance(picture_sinr, bytes)
     assert (field.kind, decoded.shape, decoded.dtype) == ("image", picture.shape, picture.dtype)
-    assert metrics.psnr(picture, decoded, peak=255) > 14
+    assert metrics.psnr(picture, decoded, peak=255) > 15
     assert field.record is not None
     assert field.record.score == pytest.approx(metrics.psnr(picture, decoded, peak=255), abs=1e-4)
 
@@ -347,18 +347,18 @@ def test_tuning_makes_a_smaller_file_of_the_same_quality(picture: np.ndarray):
 @pytest.mark.parametrize("target", [22.0, 25.0])
 def test_a_tuned_file_meets_its_target_closely(picture: np.ndarray, target: float):
     result = encode_signal(make_signal(picture), EncodeOptions(**TUNED, target_psnr=target))
-    assert target <= result.score <= target + 2  # a few steps of a tiny network only
+    assert target <= result.score <= target + 0.1
 
 
 def test_a_tuned_file_meets_its_size_closely(picture: np.ndarray):
     result = encode_signal(make_signal(picture), EncodeOptions(**TUNED, target_size=400))
-    assert 0.9 * 400 <= len(result.data) <= 400
+    assert 0.98 * 400 <= len(result.data) <= 400
 
 
 def test_the_search_of_a_target_picks_the_width(picture: np.ndarray):
     options = EncodeOptions(steps=400, hidden_layers=1, target_psnr=26.0)
     result = encode_signal(make_signal(picture), options)
-    assert 26.0 <= result.score <= 26.5
+    assert 26.0 <= result.score <= 26.1
     assert isinstance(result.spec, InrSpec)
     assert result.spec.width < 64
 
@@ -376,8 +376,8 @@ def test_a_size_target_is_never_exceeded_and_hardly_missed(picture: np.ndarray, 
 
 
 def test_a_larger_size_buys_a_better_image(picture: np.ndarray):
-    scores = [encoded(picture, target_size=size).score for size in (200, 300)]
-    assert scores[1] > scores[0] + 0.2
+    scores = [encoded(picture, target_size=size, steps=400).score for size in (200, 300)]
+    assert scores[1] > scores[0] + 1
 
 
 def test_a_size_far_too_small_for_the_width_is_refused(picture: np.ndarray):
