@@ -68,11 +68,13 @@ def unpack_tables(data: bytes, shapes: list[tuple[int, ...]], reached: list[np.n
 def reached_entries(grid: GridSpec, level: int) -> np.ndarray:
     """The entries of a level that a grid point leads to, bool; all if the level has many more points."""
     entries, points = grid.entries(level), grid.resolution(level)
-    if grid.layout != "hashed" or points**3 > _SPARSE * entries:
+    if grid.layout != "hashed" or points**grid.dims > _SPARSE * entries:
         return np.ones(entries, bool)
     reached = np.zeros(entries, bool)
     axis = np.arange(points, dtype=np.int64)
-    plane = (axis[:, None] * _PRIMES[0]) ^ (axis * _PRIMES[1])
+    plane = axis * _PRIMES[0]
+    if grid.dims == 3:
+        plane = plane[:, None] ^ (axis * _PRIMES[1])
     for first in range(points):
         reached[(plane ^ first) % entries] = True
     return reached

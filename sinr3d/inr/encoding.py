@@ -31,17 +31,18 @@ def frequency_encoding(coords: Tensor, frequencies: int) -> Tensor:
 
 
 def hash_grid(coords: Tensor, grid: GridSpec, tables: Sequence[Tensor]) -> Tensor:
-    """Lifts coords by trilinear interpolation in a grid of trained features a level.
+    """Lifts coords by multilinear interpolation in a grid of trained features a level.
 
     With x = (coords + 1) / 2 and S the scale of the level, the grid position is S x in the "hashed" layout
     and S x + 0.5 in the "dense" one. The entry of a grid point (a, b, c) is
 
         (a xor 2654435761 b xor 805459861 c) mod entries,
 
-    or a + R b + R^2 c, R = ceil(S) + 1, for a level of the dense layout with R^3 <= entries.
+    or a + R b + R^2 c, R = ceil(S) + 1, for a level of the dense layout with R^d <= entries. With two
+    coordinates, d = 2, there is no c.
 
     Args:
-        coords: (N, 3) in [-1, 1].
+        coords: (N, d) in [-1, 1], d = grid.dims.
         grid: levels and sizes.
         tables: of each level, (entries, features).
 
@@ -62,11 +63,11 @@ def _level(unit: Tensor, grid: GridSpec, level: int, table: Tensor) -> Tensor:
     weight = position - low
     low = low.long()
     result = torch.zeros(len(unit), grid.features, device=unit.device, dtype=table.dtype)
-    for corner in range(8):
-        upper = [(corner >> axis) & 1 for axis in range(3)]
-        index = _entry([low[:, axis] + upper[axis] for axis in range(3)], grid, level)
+    for corner in range(1 << grid.dims):
+        upper = [(corner >> axis) & 1 for axis in range(grid.dims)]
+        index = _entry([low[:, axis] + upper[axis] for axis in range(grid.dims)], grid, level)
         share = torch.ones_like(weight[:, 0])
-        for axis in range(3):
+        for axis in range(grid.dims):
             share = share * (weight[:, axis] if upper[axis] else 1 - weight[:, axis])
         result = result + share[:, None] * table[index]
     return result
@@ -74,8 +75,10 @@ def _level(unit: Tensor, grid: GridSpec, level: int, table: Tensor) -> Tensor:
 
 def _entry(point: list[Tensor], grid: GridSpec, level: int) -> Tensor:
     """The entry of a grid point, int64 (N,)."""
-    a, b, c = point
     entries, resolution = grid.entries(level), grid.resolution(level)
-    if grid.layout == "dense" and resolution**3 <= entries:
-        return (a + resolution * b + resolution**2 * c).remainder(entries)
-    return (a ^ (b * _PRIMES[1]) ^ (c * _PRIMES[2])).remainder(entries)
+    is_dense = grid.layout == "dense" and resolution**grid.dims <= entries
+    index = point[0]
+    for axis in range(1, grid.dims):
+        along = point[axis]
+        index = index + resolution**axis * along if is_dense else index ^ (along * _PRIMES[axis])
+    return index.remainder(entries)

@@ -47,12 +47,14 @@ class GridSpec:
         log2_entries: a level has at most 2^log2_entries entries, 1 to 24.
         layout: "hashed": every level has all its entries and is hashed (nerfstudio's torch code);
             "dense": levels that fit are stored point by point, only the others hashed (tiny-cuda-nn).
+        dims: coordinates, 2 or 3: the in_features of its network.
     """
 
     scales: tuple[float, ...]
     features: int
     log2_entries: int
     layout: str = "hashed"
+    dims: int = 3
 
     @property
     def outputs(self) -> int:
@@ -63,7 +65,7 @@ class GridSpec:
         """Entries of a level's table."""
         if self.layout == "hashed":
             return 1 << self.log2_entries
-        points = self.resolution(level) ** 3
+        points = self.resolution(level) ** self.dims
         return min((points + 7) // 8 * 8, 1 << self.log2_entries)
 
     def resolution(self, level: int) -> int:
@@ -89,8 +91,8 @@ class InrSpec:
         hidden_omega: the same of all later activations.
         sigma: inverse width of the Gabor window of "wire"; 0 for the others.
         frequencies: octaves of the frequency encoding (`inr/encoding.py`); 0 is none.
-        grid: the feature grid that takes the place of the coordinates; None is none. Needs in_features 3
-            and frequencies 0.
+        grid: the feature grid that takes the place of the coordinates; None is none. Needs in_features 2 or
+            3, its dims, and frequencies 0.
     """
 
     in_features: int
