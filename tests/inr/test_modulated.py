@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sinr3d.inr.mlp import build, evaluate
-from sinr3d.inr.modulated import evaluate_modulated
+from sinr3d.inr.modulated import evaluate_modulated, evaluate_patches, locate, patch_counts
 from sinr3d.inr.spec import GridSpec, InrSpec, default_spec
 
 LATENT = 5
@@ -78,3 +78,40 @@ def test_bases_that_cannot_be_modulated_are_refused(spec: InrSpec):
     tensors, latents, coords = make(default_spec(spec.in_features, 1, 6, 1))
     with pytest.raises(ValueError, match="no grid and a real activation"):
         evaluate_modulated(spec, tensors, latents, coords)
+
+
+def pixel_centres(width: int, height: int) -> Tensor:
+    x = (2 * torch.arange(width) + 1) / width - 1
+    y = (2 * torch.arange(height) + 1) / height - 1
+    return torch.cartesian_prod(y, x).flip(1)
+
+
+def test_each_pixel_lies_in_its_patch():
+    width, height, patch = 70, 33, 32
+    assert patch_counts(patch, (width, height)) == (2, 3)
+    index, local = locate(pixel_centres(width, height), patch, (width, height))
+    y, x = torch.cartesian_prod(torch.arange(height), torch.arange(width)).T
+    assert torch.equal(index, y // patch * 3 + x // patch)
+    expected = torch.stack([2 * (x % patch) + 1, 2 * (y % patch) + 1], dim=1) / patch - 1
+    torch.testing.assert_close(local, expected, rtol=0, atol=1e-5)
+
+
+def test_points_outside_belong_to_the_next_patch():
+    index, _ = locate(torch.tensor([[-1.5, -2.0], [1.0, 1.0], [1.5, 0.0]]), 8, (20, 16))
+    assert index.tolist() == [0, 5, 5]
+
+
+@pytest.mark.parametrize("patch", [0, 4])
+def test_patches_one_by_one_are_the_image(patch: int):
+    size = (10, 7)
+    spec = replace(default_spec(2, 3, 6, 1), first_omega=3.0, hidden_omega=3.0)
+    tensors, _, _ = make(spec)
+    rows, columns = patch_counts(patch, size)
+    latents = torch.randn(rows * columns, LATENT, generator=torch.Generator().manual_seed(1)).double()
+    coords = pixel_centres(*size).double()
+    outputs = evaluate_patches(spec, tensors, latents, coords, patch, size)
+    index, local = locate(coords, patch, size)
+    for point in range(len(coords)):
+        latent = latents[index[point]][None]
+        expected = evaluate_modulated(spec, tensors, latent, local[point][None, None])[0, 0]
+        torch.testing.assert_close(outputs[point], expected)
