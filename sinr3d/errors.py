@@ -11,6 +11,10 @@ class MissingFileError(SinrError):
     """An input file does not exist or cannot be read."""
 
 
+class MissingPriorError(SinrError):
+    """A file is stored as what it adds to a prior, and the prior's file is not to be found."""
+
+
 class OutputExistsError(SinrError):
     """The output exists and overwriting was not asked for."""
 

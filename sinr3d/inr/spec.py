@@ -1,6 +1,7 @@
 """What a coordinate network is: the part of it that a .sinr file stores. Needs no torch.
 
-InrSpec is one network, with GridSpec if it has a feature grid; SceneSpec is the several networks of a scene.
+InrSpec is one network, with GridSpec if it has a feature grid; SceneSpec is the several networks of a scene;
+ModulatedSpec is the latent vectors of an image's patches, for a network that many images share.
 """
 
 import math
@@ -19,9 +20,10 @@ class TensorShape:
 
     Attributes:
         name: its key, e.g. "hidden.0.weight"; in a scene "color/hidden.0.weight".
-        shape: (out, in) of a matrix, (out,) of a bias, (entries, features) of a table.
-        role: "first", "hidden", "last", "bias" or "table".
-        width: neurons of its network; it decides how a matrix is cut into vectors.
+        shape: (out, in) of a matrix, (out,) of a bias, (entries, features) of a table, (patches, latent size)
+            of latents.
+        role: "first", "hidden", "last", "bias", "table" or "latent".
+        width: neurons of its network, of latents their size; it decides how a matrix is cut into vectors.
     """
 
     name: str
@@ -144,7 +146,34 @@ class SceneSpec:
         return dict(self.networks)[role]
 
 
-AnySpec = InrSpec | SceneSpec
+@dataclass(frozen=True)
+class ModulatedSpec:
+    """An image as latent vectors, one a patch, that modulate a network shared by many images (COIN++).
+
+    Formulas in `inr/modulated.py`. Patch (r, c) has the pixels of rows r * patch to (r + 1) * patch - 1, and
+    columns likewise; those at the lower and the right edge may be smaller. Latents stand row by row.
+
+    Attributes:
+        base: the shared network; no feature grid, not "wire". Its weights are in a prior (`codec/prior.py`).
+        latent_size: values of a latent vector, 1 to 4096.
+        patch: pixels along a side of a patch; 0: the whole image is one patch.
+        rows: patches from top to bottom, 1 to 65536.
+        columns: patches from left to right, 1 to 65536.
+    """
+
+    base: InrSpec
+    latent_size: int
+    patch: int
+    rows: int
+    columns: int
+
+    @property
+    def num_weights(self) -> int:
+        """Number of values in all latent vectors."""
+        return self.rows * self.columns * self.latent_size
+
+
+AnySpec = InrSpec | SceneSpec | ModulatedSpec
 
 
 def default_spec(
@@ -169,8 +198,12 @@ def tensor_shapes(spec: AnySpec) -> list[TensorShape]:
     """All weight tensors in the fixed order in which they are fitted, coded and stored.
 
     The real and imaginary parts of complex weights ("wire", all layers but the first) are tensors of
-    their own. A scene lists the tensors of its networks one after the other, "role/" before their names.
+    their own. A scene lists the tensors of its networks one after the other, "role/" before their names. A
+    modulated image has the one tensor "latents".
     """
+    if isinstance(spec, ModulatedSpec):
+        shape = (spec.rows * spec.columns, spec.latent_size)
+        return [TensorShape("latents", shape, "latent", spec.latent_size)]
     if isinstance(spec, SceneSpec):
         return [
             replace(tensor, name=f"{role}/{tensor.name}")
