@@ -45,14 +45,18 @@ class Encode:
       sinr3d encode lucy.obj -o lucy.sinr
       sinr3d encode photo.png -o photo.sinr --target-psnr 30
       sinr3d encode bunny.ply -o bunny.sinr --target-size 6000 --effort 7
+      sinr3d encode photo.png -o inric.sinr --profile inric --bits 7
     """
 
     input: Positional[str]
     """The file to encode, or - for standard input."""
     output: Output
     """The .sinr file to write, or - for standard output."""
-    profile: Literal["rd", "paper"] = "rd"
-    """rd: the smallest file at the quality asked. paper: SINR as published (OMP, 16 bits, Brotli)."""
+    profile: Literal["rd", "paper", "coin", "inric", "coinpp", "shacira"] = "rd"
+    """rd: the smallest file at the quality asked. paper: SINR as published (OMP, 16 bits, Brotli).
+    The rest are rivals, to compare with, fitted by Adam. coin: half-precision weights. inric: 8-bit weights,
+    rounded with care and retrained. coinpp: modulations of a base network, which --prior holds. shacira: a
+    grid of quantized latents."""
     quality: Annotated[float, arg(aliases=["-q"])] = 50.0
     """0 to 100: sets the network's width, 16 at 0, 64 at 50, 256 at 100."""
     target_psnr: float | None = None
@@ -89,6 +93,10 @@ class Encode:
     """Fit with bfloat16 matrix products (CUDA)."""
     compile: bool = False
     """Fit with torch.compile (CUDA; pays for itself in long fits)."""
+    prior: str | None = None
+    """The .prior file that coinpp builds on, and that inric may: decoding needs it too."""
+    bits: int | None = None
+    """Depth of the quantizer of inric, coinpp and shacira, 2 to 16, instead of the published one."""
     config: str | None = None
     """YAML file of settings by these names; options given here override it. Examples: configs/."""
     force: Force = False

@@ -11,7 +11,11 @@ import yaml
 from sinr3d.errors import MissingFileError, UsageError
 from sinr3d.inr.spec import ACTIVATION_IDS
 
-PROFILES = ("rd", "paper")
+PROFILES = ("rd", "paper", "coin", "inric", "coinpp", "shacira")
+RIVALS = PROFILES[2:]
+"""Profiles that are other people's codecs (`sinr3d/baselines`)."""
+_PRIORS = ("inric", "coinpp")
+_BITS = ("inric", "coinpp", "shacira")
 OPTIMIZERS = ("muon", "adam")
 _ACTIVATIONS = tuple(ACTIVATION_IDS)
 EFFORT_STEPS = {1: 500, 2: 500, 3: 1000, 4: 2000, 5: 3000, 6: 5000, 7: 8000, 8: 13000, 9: 20000}
@@ -23,7 +27,8 @@ class EncodeOptions:
     """How a signal is encoded.
 
     Attributes:
-        profile: "rd", the smallest file at the quality asked, or "paper", SINR as published.
+        profile: "rd", the smallest file at the quality asked; "paper", SINR as published; or a rival as
+            published: "coin", "inric", "coinpp", "shacira".
         quality: 0 to 100; sets the network's width: 16 at 0, 64 at 50, 256 at 100; the rate follows.
         target_psnr: dB an image must reach; None leaves it to `quality`.
         target_iou: IoU a shape must reach.
@@ -43,6 +48,8 @@ class EncodeOptions:
             machine's speed.
         half: fit with bfloat16 matrix products (CUDA).
         compile: fit with torch.compile (CUDA; pays for itself in long fits).
+        prior: path of the prior file that "coinpp" builds on and "inric" may: what both sides have before.
+        bits: depth of the quantizer of "inric", "coinpp" and "shacira"; None takes the published one.
     """
 
     profile: str = "rd"
@@ -63,6 +70,8 @@ class EncodeOptions:
     max_seconds: float | None = None
     half: bool = False
     compile: bool = False
+    prior: str | None = None
+    bits: int | None = None
 
     @property
     def fit_steps(self) -> int:
@@ -70,9 +79,14 @@ class EncodeOptions:
         return self.steps or EFFORT_STEPS[self.effort]
 
     @property
+    def quality_width(self) -> int:
+        """Neurons in a hidden layer where only `quality` says so: 16 * 2^(q / 25)."""
+        return round(16 * 2 ** (self.quality / 25))
+
+    @property
     def tune_steps(self) -> int:
-        """Optimizer steps of the tuning of codes: as many as the fit has, none at effort 1 or in `paper`."""
-        return 0 if self.effort == 1 or self.profile == "paper" else self.fit_steps
+        """Optimizer steps of the tuning of codes: as many as the fit has, none at effort 1 or but in `rd`."""
+        return 0 if self.effort == 1 or self.profile != "rd" else self.fit_steps
 
     def __post_init__(self) -> None:
         """Refuses options that make no sense."""
@@ -93,14 +107,37 @@ class EncodeOptions:
             (self.optimizer in OPTIMIZERS, f"optimizer is one of {OPTIMIZERS}, got {self.optimizer!r}"),
             *((v is None or 0 < v < math.inf, f"{k} is above 0, got {v}") for k, v in rates.items()),
             (len(targets) <= 1, "give one of target_psnr, target_iou and target_size, not several"),
-            (not targets or self.profile == "rd", "targets need the profile rd; paper fixes its own rate"),
+            (
+                not targets or self.profile == "rd",
+                f"targets need the profile rd; {self.profile} fixes its own rate",
+            ),
             (not self.progressive or self.profile == "rd", "progressive files need the profile rd"),
             (self.target_iou is None or 0 < self.target_iou < 1, "target_iou lies between 0 and 1"),
             (self.target_size is None or self.target_size >= 200, "target_size is at least 200 bytes"),
+            *self._checks_of_rivals(),
         ]
         for holds, message in checks:
             if not holds:
                 raise UsageError(message)
+
+    def _checks_of_rivals(self) -> list[tuple[bool, str]]:
+        """What has to hold of `prior` and `bits`, each with what to say where it does not."""
+        makes = "sinr3d bench c5 trains one"
+        return [
+            (
+                self.prior is None or self.profile in _PRIORS,
+                f"a prior belongs to the profiles inric and coinpp; {self.profile} has none",
+            ),
+            (
+                self.prior is not None or self.profile != "coinpp",
+                f"the profile coinpp needs the prior that its files build on: give its path; {makes}",
+            ),
+            (
+                self.bits is None or self.profile in _BITS,
+                f"bits belong to the profiles inric, coinpp and shacira; {self.profile} has its own depth",
+            ),
+            (self.bits is None or 2 <= self.bits <= 16, f"bits is 2 to 16, got {self.bits}"),
+        ]
 
 
 def load_options(path: str | Path) -> EncodeOptions:

@@ -17,8 +17,9 @@ from sinr3d import coding
 from sinr3d.codec.header import Domain
 from sinr3d.codec.tune import TuneOptions
 from sinr3d.coding import Encoded
-from sinr3d.config import EncodeOptions
+from sinr3d.config import RIVALS, EncodeOptions
 from sinr3d.errors import MissingFileError, UsageError
+from sinr3d.fit.device import pick_device
 from sinr3d.fit.loop import FitOptions, FitProgress, FitResult, fit
 from sinr3d.fit.optim import OptimizerOptions
 from sinr3d.fit.signal import Signal
@@ -158,6 +159,10 @@ def encode_signal(
         TargetError: the target cannot be met with these options.
         UsageError: the target is of another metric than the signal's.
     """
+    if options.profile in RIVALS:
+        from sinr3d.baselines import profiles
+
+        return profiles.encode_signal(signal, options, on_progress)
     target = _score_target(signal, options)
     if target is None or options.width is not None:
         return code_network(fit_network(signal, options, None, on_progress), signal, options, on_progress)
@@ -189,7 +194,7 @@ def _widened(width: int, missing_db: float) -> int:
 def default_width(options: EncodeOptions) -> int:
     """The width that quality or target size suggests: 16 * 2^(q / 25), or what fits the bytes."""
     if options.target_size is None:
-        return round(16 * 2 ** (options.quality / 25))
+        return options.quality_width
     weights = 8 * max(options.target_size - 120, 40) / _BITS_A_WEIGHT[options.tune_steps > 0]
     return min(1024, max(4, int(math.sqrt(weights / max(options.hidden_layers, 1)))))
 
@@ -217,21 +222,6 @@ def fit_network(
         compile=options.compile,
     )
     return FittedSignal(spec, fit(spec, signal, fit_options, on_progress))
-
-
-def pick_device(name: str) -> str:
-    """The device of a name; "auto" is CUDA where there is one.
-
-    Raises:
-        UsageError: CUDA was asked for and is not there.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("no CUDA device is available; use --device cpu")
-    if name != "cpu" and not name.startswith("cuda"):
-        raise UsageError(f"device is auto, cpu, cuda or cuda:n, got {name!r}")
-    return name
 
 
 def code_network(

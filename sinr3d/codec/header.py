@@ -19,7 +19,7 @@ LONGEST_EXTENT = 0.95
 """Half of the longest side of a shape's box in normalised units; the network reaches a little beyond it."""
 _CENTER_UNITS = 1 << 34  # a stored center is smaller, in quanta
 COLOUR_SPACES = {"srgb": 1, "grey": 2}
-PROFILES = {"rd": 1, "paper": 2}
+PROFILES = {"rd": 1, "paper": 2, "coin": 3, "inric": 4, "coinpp": 5, "shacira": 6}
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class Record:
     """How a file was made and how good it was when it was made. Never needed to decode.
 
     Attributes:
-        profile: "rd" or "paper".
+        profile: one of PROFILES.
         effort: 1 to 9.
         seed: of the fit.
         steps: optimizer steps taken.

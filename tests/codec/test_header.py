@@ -10,7 +10,7 @@ from tiny_files import IMAGE, RECORD, SHAPE
 
 from sinr3d.codec import fields, header, network
 from sinr3d.codec.fields import Reader
-from sinr3d.codec.header import ImageDomain, OccupancyDomain, Record
+from sinr3d.codec.header import PROFILES, ImageDomain, OccupancyDomain, Record
 from sinr3d.errors import CorruptFileError, LimitError, MeshError, TruncatedFileError
 from sinr3d.inr.spec import ACTIVATION_IDS, InrSpec, default_spec
 
@@ -234,7 +234,7 @@ def test_domains_refuse_networks_of_other_sizes() -> None:
 
 RECORDS = st.builds(
     Record,
-    profile=st.sampled_from(["rd", "paper"]),
+    profile=st.sampled_from(sorted(PROFILES)),
     effort=st.integers(1, 9),
     seed=VARINTS,
     steps=VARINTS,
@@ -252,7 +252,7 @@ def test_record_round_trip(record: Record) -> None:
     ("at", "value", "error"),
     [
         (0, b"\0", CorruptFileError),
-        (0, b"\3", CorruptFileError),
+        (0, b"\7", CorruptFileError),
         (1, b"\0", LimitError),
         (1, b"\x0a", LimitError),
         (5, struct.pack("<f", math.nan), CorruptFileError),
