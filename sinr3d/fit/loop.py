@@ -1,15 +1,19 @@
 """The one training loop, for every signal."""
 
+import math
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
+from sinr3d.errors import UsageError
 from sinr3d.fit.optim import OptimizerOptions, make_optimizers, set_cosine_rate
 from sinr3d.fit.signal import Signal
 from sinr3d.inr.mlp import Mlp, Weights, build
-from sinr3d.inr.spec import InrSpec
+from sinr3d.inr.spec import InrSpec, tensor_shapes
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,9 @@ class FitProgress:
     stage: str = "fitting"
 
 
+OnProgress = Callable[[FitProgress], None]
+
+
 @dataclass(frozen=True)
 class FitResult:
     """A fitted network.
@@ -75,7 +82,8 @@ def fit(
     spec: InrSpec,
     signal: Signal,
     options: FitOptions,
-    on_progress: Callable[[FitProgress], None] | None = None,
+    on_progress: OnProgress | None = None,
+    start: Mapping[str, Tensor] | None = None,
 ) -> FitResult:
     """Fits a network to a signal: minibatches of coordinates, cosine schedule, the best weights kept.
 
@@ -87,47 +95,80 @@ def fit(
         signal: what to fit.
         options: steps, batch, rates, targets.
         on_progress: called at each score and every few steps between.
+        start: initial weights by name; by default those of the seed.
 
     Returns:
         The best weights and how they were reached.
+
+    Raises:
+        UsageError: `start` is of another network.
     """
-    network = build(spec, options.seed).to(options.device)
-    run = _Run(network, signal, options, on_progress)
-    try:
-        run.loop()
-    except KeyboardInterrupt:
-        run.interrupted = True
-    if run.best is None:
-        run.take_score()
+    network = build(spec, options.seed) if start is None else Mlp(spec, checked_start(spec, start))
+    run = _FitRun(network.to(options.device), signal, options, on_progress)
+    run.execute()
     assert run.best is not None
     return FitResult(run.best, run.best_score, run.step, run.seconds(), run.interrupted)
 
 
-class _Run:
-    """The state of one run of the loop."""
+def checked_start(spec: InrSpec, start: Mapping[str, Tensor]) -> Weights:
+    """Initial weights in the order of the spec.
 
-    def __init__(
-        self,
-        network: Mlp,
-        signal: Signal,
-        options: FitOptions,
-        on_progress: Callable[[FitProgress], None] | None,
-    ) -> None:
-        self.network, self.signal, self.options, self.on_progress = network, signal, options, on_progress
-        self.forward = torch.compile(network) if options.compile else network
-        self.optimizers = make_optimizers(network, options.optimizer)
-        self.generator = torch.Generator().manual_seed(options.seed + 1)
+    Raises:
+        UsageError: a tensor is missing or has another shape.
+    """
+    for tensor in tensor_shapes(spec):
+        got = None if tensor.name not in start else tuple(start[tensor.name].shape)
+        if got != tensor.shape:
+            wanted = f"{tensor.name} of shape {tensor.shape}"
+            raise UsageError(f"initial weights need {wanted}, got {got}; give weights of the same network")
+    return {tensor.name: start[tensor.name] for tensor in tensor_shapes(spec)}
+
+
+class Run(ABC):
+    """One run of the loop: its clock, schedule and reports; subclasses say what a step and a score are.
+
+    Attributes:
+        step: steps taken.
+        last_score: the newest score; NaN before the first.
+        interrupted: Ctrl-C ended it.
+    """
+
+    optimizers: list[torch.optim.Optimizer]
+
+    def __init__(self, options: FitOptions, on_progress: OnProgress | None) -> None:
+        self.options, self.on_progress = options, on_progress
         self.start = time.monotonic()
         self.step = 0
-        self.best: Weights | None = None
-        self.best_score = float("-inf")
         self.last_score = float("nan")
         self.interrupted = False
 
+    @abstractmethod
+    def take_step(self) -> None:
+        """One optimizer step."""
+
+    @abstractmethod
+    def take_score(self) -> None:
+        """Scores what is there, keeps it if it is the best, sets `last_score`."""
+
+    @abstractmethod
+    def lowest(self) -> float:
+        """The best score so far, of the network where that is lowest; what the target is held against."""
+
+    def execute(self) -> None:
+        """Runs to the end or to Ctrl-C; there is a score afterwards."""
+        try:
+            self.loop()
+        except KeyboardInterrupt:
+            self.interrupted = True
+        if math.isnan(self.last_score):
+            self.take_score()
+
     def seconds(self) -> float:
+        """Since the beginning."""
         return time.monotonic() - self.start
 
     def loop(self) -> None:
+        """Steps, scores and reports until steps, time or target end it."""
         every = max(1, self.options.steps // self.options.scores)
         report_every = max(1, every // 10)
         while self.step < self.options.steps and self.progress() < 1.0:
@@ -137,7 +178,7 @@ class _Run:
             if self.step % every == 0:
                 self.take_score()
                 self.report()
-                if self.options.target is not None and self.best_score >= self.options.target:
+                if self.options.target is not None and self.lowest() >= self.options.target:
                     return
             elif self.step % report_every == 0:
                 self.report()
@@ -145,10 +186,31 @@ class _Run:
         self.report()
 
     def progress(self) -> float:
+        """The part of the run that is done, by steps or by time."""
         by_steps = self.step / self.options.steps
         if self.options.max_seconds is None:
             return by_steps
         return max(by_steps, self.seconds() / self.options.max_seconds)
+
+    def report(self) -> None:
+        """Tells the caller where the run stands."""
+        if self.on_progress is not None:
+            self.on_progress(FitProgress(self.step, self.options.steps, self.last_score, self.seconds()))
+
+
+class _FitRun(Run):
+    """The run of one network."""
+
+    def __init__(
+        self, network: Mlp, signal: Signal, options: FitOptions, on_progress: OnProgress | None
+    ) -> None:
+        super().__init__(options, on_progress)
+        self.network, self.signal = network, signal
+        self.forward = torch.compile(network) if options.compile else network
+        self.optimizers = make_optimizers(network, options.optimizer)
+        self.generator = torch.Generator().manual_seed(options.seed + 1)
+        self.best: Weights | None = None
+        self.best_score = float("-inf")
 
     def take_step(self) -> None:
         device = torch.device(self.options.device)
@@ -170,6 +232,5 @@ class _Run:
         if self.last_score > self.best_score or self.best is None:
             self.best, self.best_score = self.network.weights(), self.last_score
 
-    def report(self) -> None:
-        if self.on_progress is not None:
-            self.on_progress(FitProgress(self.step, self.options.steps, self.last_score, self.seconds()))
+    def lowest(self) -> float:
+        return self.best_score

@@ -1,12 +1,15 @@
 """Optimizers: Muon for the hidden matrices, Adam for the rest, one schedule for both."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
+from sinr3d.fit.muon import BatchedMuon
 from sinr3d.inr.mlp import Mlp
-from sinr3d.inr.spec import tensor_shapes
+from sinr3d.inr.spec import InrSpec, tensor_shapes
 
 
 @dataclass(frozen=True)
@@ -26,19 +29,30 @@ class OptimizerOptions:
 
 def make_optimizers(network: Mlp, options: OptimizerOptions) -> list[torch.optim.Optimizer]:
     """The optimizers of a network's parameters; each keeps its peak rate as `initial_lr`."""
-    tensors = network.named_tensors()
-    hidden = {t.name for t in tensor_shapes(network.spec) if t.role == "hidden"}
+    return optimizers_of(network.spec, network.named_tensors(), options)
+
+
+def optimizers_of(
+    spec: InrSpec, tensors: Mapping[str, Tensor], options: OptimizerOptions
+) -> list[torch.optim.Optimizer]:
+    """The optimizers of named tensors, of one network or of many: (*shape) or (I, *shape)."""
+    hidden = {t.name for t in tensor_shapes(spec) if t.role == "hidden"}
     if options.name == "adam" or not hidden:
         hidden = set()
     rest = [tensor for name, tensor in tensors.items() if name not in hidden]
     optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(rest, lr=options.adam_lr, betas=(0.9, 0.99))]
     if hidden:
-        matrices = [tensors[name] for name in sorted(hidden)]
-        optimizers.append(torch.optim.Muon(matrices, lr=options.muon_lr, momentum=0.95, weight_decay=0.0))
+        optimizers.append(_muon([tensors[name] for name in sorted(hidden)], options.muon_lr))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
     return optimizers
+
+
+def _muon(matrices: list[Tensor], lr: float) -> torch.optim.Optimizer:
+    if matrices[0].ndim == 3:
+        return BatchedMuon(matrices, lr)
+    return torch.optim.Muon(matrices, lr=lr, momentum=0.95, weight_decay=0.0)
 
 
 def set_cosine_rate(optimizers: list[torch.optim.Optimizer], progress: float) -> None:

@@ -50,6 +50,30 @@ def _polar(size: Tensor, angle_rad: Tensor) -> Tensor:
     return torch.complex(size * torch.cos(angle_rad), size * torch.sin(angle_rad))
 
 
+def _sine_slope(z: Tensor, values: Tensor) -> None:
+    torch.sin(z, out=values)
+    z.cos_()
+
+
+def _gauss_slope(z: Tensor, values: Tensor) -> None:
+    torch.square(z, out=values)
+    values.mul_(-0.5).exp_()
+    z.mul_(values).neg_()
+
+
+def _relu_slope(z: Tensor, values: Tensor) -> None:
+    torch.clamp(z, min=0, out=values)
+    z.gt_(0)
+
+
+SLOPES: dict[str, Callable[[Tensor, Tensor], None]] = {
+    "sine": _sine_slope,
+    "gauss": _gauss_slope,
+    "relu": _relu_slope,
+}
+"""Real activations with their derivative, in place: writes f(z) to the second argument, f'(z) over z."""
+
+
 def initial_bound(spec: InrSpec, tensor: TensorShape, fan_in: int) -> float:
     """Half width of the uniform distribution that a tensor is initialised from.
 

@@ -1,0 +1,192 @@
+"""Many networks of one kind fitted at once: the steps of `fit`, on stacked weights."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sinr3d.errors import UsageError
+from sinr3d.fit.loop import FitOptions, FitResult, OnProgress, Run, checked_start
+from sinr3d.fit.optim import optimizers_of
+from sinr3d.fit.signal import Signal
+from sinr3d.inr.gradients import make_gradients
+from sinr3d.inr.many import stack, unstack
+from sinr3d.inr.mlp import Weights, build, evaluate
+from sinr3d.inr.spec import InrSpec
+
+_SCORED_ROWS = 4096  # evaluated at a time: what that takes stays in the cache
+
+
+def fit_many(
+    spec: InrSpec,
+    signals: Sequence[Signal],
+    options: FitOptions,
+    on_progress: OnProgress | None = None,
+    starts: Sequence[Mapping[str, Tensor]] | None = None,
+) -> list[FitResult]:
+    """Fits one network to each signal, all at once: what `fit` does for each, in less time.
+
+    Every network has the initial weights and the batches that `fit` gives it with these options, and its own
+    best is kept: its result is that of `fit` up to rounding, which training makes larger step by step. The
+    loss of a signal has to be a mean over the samples. With a target the run ends when all have reached it.
+    On a CPU each thread of torch works on its own networks. `compile` and `half` of the options are not used.
+
+    Args:
+        spec: what all networks are.
+        signals: what to fit, of any sizes.
+        options: steps, batch (of each network), rates, targets.
+        on_progress: as of `fit`; the score is the mean.
+        starts: initial weights of each; by default those of the seed, the same for all.
+
+    Returns:
+        A result for each signal, in order; `seconds` is the wall time of all together.
+
+    Raises:
+        UsageError: there are no signals, or starts of another number or network.
+    """
+    if not signals:
+        raise UsageError("fit_many needs signals, got none")
+    if starts is not None and len(starts) != len(signals):
+        raise UsageError(f"fit_many needs initial weights for {len(signals)} signals, got {len(starts)}")
+    initial = [build(spec, options.seed).weights()] * len(signals)
+    if starts is not None:
+        initial = [checked_start(spec, start) for start in starts]
+    with _workers(options.device, len(signals)) as workers:
+        run = _ManyRun(spec, signals, initial, options, on_progress, workers)
+        run.execute()
+    seconds = run.seconds()
+    return [
+        FitResult(best, score, run.step, seconds, run.interrupted)
+        for group in run.groups
+        for best, score in zip(group.best, group.best_scores, strict=True)
+    ]
+
+
+class _ManyRun(Run):
+    """The run of all networks, in as many groups as there are workers."""
+
+    def __init__(
+        self,
+        spec: InrSpec,
+        signals: Sequence[Signal],
+        initial: Sequence[Weights],
+        options: FitOptions,
+        on_progress: OnProgress | None,
+        workers: "_Workers",
+    ) -> None:
+        super().__init__(options, on_progress)
+        self.workers = workers
+        size = -(-len(signals) // workers.count)
+        self.groups = [
+            _Group(spec, signals[i : i + size], initial[i : i + size], options)
+            for i in range(0, len(signals), size)
+        ]
+        self.optimizers = [optimizer for group in self.groups for optimizer in group.optimizers]
+
+    def take_step(self) -> None:
+        self.workers.run(group.take_step for group in self.groups)
+
+    def take_score(self) -> None:
+        self.workers.run(group.take_scores for group in self.groups)
+        scores = [score for group in self.groups for score in group.last_scores]
+        self.last_score = sum(scores) / len(scores)
+
+    def lowest(self) -> float:
+        return min(score for group in self.groups for score in group.best_scores)
+
+
+class _Group:
+    """Networks that are stacked: their weights, optimizers and random batches, and the best of each."""
+
+    def __init__(
+        self, spec: InrSpec, signals: Sequence[Signal], initial: Sequence[Weights], options: FitOptions
+    ) -> None:
+        self.spec, self.signals, self.options = spec, signals, options
+        self.weights = {
+            name: value.detach().float().to(options.device) for name, value in stack(initial).items()
+        }
+        self.gradients = make_gradients(spec, self.weights)
+        self.optimizers = optimizers_of(spec, self.weights, options.optimizer)
+        self.generators = [torch.Generator().manual_seed(options.seed + 1) for _ in signals]
+        self.targets: list[Tensor] = []
+        self.last_scores: list[float] = []
+        self.best: list[Weights] = [{} for _ in signals]
+        self.best_scores = [float("-inf")] * len(signals)
+
+    def take_step(self) -> None:
+        """One step of all."""
+        self.gradients.take(self._sample(), self._output_gradient)
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def _sample(self) -> Tensor:
+        """Draws a batch for each; coords (I, N, d), zeros after a signal that has fewer than the others."""
+        pairs = zip(self.signals, self.generators, strict=True)
+        drawn = [signal.sample(self.options.batch, generator) for signal, generator in pairs]
+        device = self.options.device
+        self.targets = [targets.to(device) for _, targets in drawn]
+        coords = [coords for coords, _ in drawn]
+        return torch.nn.utils.rnn.pad_sequence(coords, batch_first=True).to(device)
+
+    def _output_gradient(self, outputs: Tensor, network: int, first: int) -> Tensor:
+        """See OutputGradient. The loss of a signal is the mean over its samples, so parts add up to it."""
+        gradient = torch.zeros_like(outputs)
+        for i in range(len(outputs)):
+            targets = self.targets[network + i]
+            part = targets[first : first + outputs.shape[1]]
+            if len(part) == 0:
+                continue
+            leaf = outputs[i, : len(part)].detach().requires_grad_()
+            with torch.enable_grad():
+                loss = self.signals[network + i].loss(leaf, part)
+            (slope,) = torch.autograd.grad(loss, leaf)
+            torch.mul(slope, len(part) / len(targets), out=gradient[i, : len(part)])
+        return gradient
+
+    @torch.no_grad()
+    def take_scores(self) -> None:
+        """Scores each and keeps its weights if they are its best."""
+        self.last_scores = []
+        for i, weights in enumerate(unstack(self.weights)):
+            score = self.signals[i].score(lambda coords, weights=weights: self._evaluate(weights, coords))
+            self.last_scores.append(score)
+            if score > self.best_scores[i] or not self.best[i]:
+                self.best_scores[i] = score
+                self.best[i] = {name: value.detach().cpu().clone() for name, value in weights.items()}
+
+    def _evaluate(self, weights: Weights, coords: Tensor) -> Tensor:
+        if self.options.device != "cpu":
+            return evaluate(self.spec, weights, coords.to(self.options.device)).cpu()
+        return torch.cat([evaluate(self.spec, weights, part) for part in coords.split(_SCORED_ROWS)])
+
+
+class _Workers:
+    """Threads that work on one group each, with one thread of torch each; none where one is enough."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.pool = None
+        if count > 1:
+            # The number of threads of torch is a setting of the thread that sets it.
+            self.pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+
+    def run(self, tasks: Iterable[Callable[[], Any]]) -> None:
+        if self.pool is None:
+            for task in tasks:
+                task()
+            return
+        for future in [self.pool.submit(task) for task in tasks]:
+            future.result()
+
+    def __enter__(self) -> "_Workers":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.pool is not None:
+            self.pool.shutdown()
+
+
+def _workers(device: str, networks: int) -> _Workers:
+    return _Workers(min(torch.get_num_threads(), networks) if device == "cpu" else 1)
