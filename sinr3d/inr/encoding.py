@@ -51,7 +51,7 @@ def hash_grid(coords: Tensor, grid: GridSpec, tables: Sequence[Tensor]) -> Tenso
 
     Source: Mueller et al. 2022, section 3; the layouts are those of nerfstudio 1.1.5 and of tiny-cuda-nn.
     """
-    unit = (coords + 1) / 2
+    unit = ((coords + 1) / 2).T.contiguous()
     features = [_level(unit, grid, level, table) for level, table in enumerate(tables)]
     return torch.cat(features, dim=-1)
 
@@ -62,13 +62,15 @@ def _level(unit: Tensor, grid: GridSpec, level: int, table: Tensor) -> Tensor:
     low = torch.floor(position)
     weight = position - low
     low = low.long()
-    result = torch.zeros(len(unit), grid.features, device=unit.device, dtype=table.dtype)
+    shares = (1 - weight, weight)
+    corners = (low, low + 1)
+    result = torch.zeros(unit.shape[1], grid.features, device=unit.device, dtype=table.dtype)
     for corner in range(1 << grid.dims):
         upper = [(corner >> axis) & 1 for axis in range(grid.dims)]
-        index = _entry([low[:, axis] + upper[axis] for axis in range(grid.dims)], grid, level)
-        share = torch.ones_like(weight[:, 0])
-        for axis in range(grid.dims):
-            share = share * (weight[:, axis] if upper[axis] else 1 - weight[:, axis])
+        index = _entry([corners[upper[axis]][axis] for axis in range(grid.dims)], grid, level)
+        share = shares[upper[0]][0]
+        for axis in range(1, grid.dims):
+            share = share * shares[upper[axis]][axis]
         result = result + share[:, None] * table[index]
     return result
 
@@ -76,9 +78,11 @@ def _level(unit: Tensor, grid: GridSpec, level: int, table: Tensor) -> Tensor:
 def _entry(point: list[Tensor], grid: GridSpec, level: int) -> Tensor:
     """The entry of a grid point, int64 (N,)."""
     entries, resolution = grid.entries(level), grid.resolution(level)
-    is_dense = grid.layout == "dense" and resolution**grid.dims <= entries
     index = point[0]
+    if grid.layout == "dense" and resolution**grid.dims <= entries:
+        for axis in range(1, grid.dims):
+            index = index + resolution**axis * point[axis]
+        return index.remainder(entries)
     for axis in range(1, grid.dims):
-        along = point[axis]
-        index = index + resolution**axis * along if is_dense else index ^ (along * _PRIMES[axis])
-    return index.remainder(entries)
+        index = index ^ (point[axis] * _PRIMES[axis])
+    return index & (entries - 1)  # mod: the entries of a hashed level are a power of two

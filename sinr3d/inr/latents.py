@@ -1,0 +1,121 @@
+"""Feature grids whose entries are integers in training already, and the learned code length of those.
+
+    latents z --annealed rounding--> q --scale, linear--> features of `inr/encoding.py`
+                                     +--density of the level--> bits
+
+Source: SHACIRA, Girish et al. 2023, section 3. Its decoder of latents is linear, feature = D q with a D of all
+entries. The grid interpolates linearly too, and the network's first linear map W comes next:
+
+    W (D q) = (W D) q,
+
+interpolated or not. So W D is trained and stored in the place of W, exactly, and an entry's features are its
+latents.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sinr3d.inr.spec import GridSpec
+
+_FILTERS = (1, 3, 3, 3, 1)
+_FIRST_SPREAD = 10.0  # of a density before training, in steps
+_LEAST_PROBABILITY = 1e-9
+
+
+class LatentTables(nn.Module):
+    """The trained latents of all tables of a grid, in steps, and a density for each level.
+
+    Args:
+        grid: sizes.
+        generator: of the initial latents.
+        spread: they are uniform from minus to plus this, in steps.
+    """
+
+    def __init__(self, grid: GridSpec, generator: torch.Generator, spread: float = 1.0) -> None:
+        super().__init__()
+        self.grid = grid
+        self._entries = [grid.entries(level) for level in range(len(grid.scales))]
+        shape = (len(grid.scales), max(self._entries), grid.features)
+        exists = torch.arange(shape[1]) < torch.tensor(self._entries)[:, None]
+        values = (torch.rand(shape, generator=generator) * 2 - 1) * spread
+        self.values = nn.Parameter(values * exists[:, :, None])
+        self.density = Density(shape[0])
+        self.exists: Tensor
+        self.register_buffer("exists", exists[:, :, None].expand(shape).reshape(shape[0], -1))
+
+    def sample(self, progress: float, generator: torch.Generator) -> Tensor:
+        """The latents as training sees them: less and less noise, more and more rounding.
+
+            q = z + (1 - p) u + p (round(z) - z),    u uniform in [-1/2, 1/2],   p = min(progress, 1)
+
+        The gradient of rounding is taken as 1 (straight through).
+
+        Args:
+            progress: 0 is noise alone, from 1 on it is rounding alone.
+            generator: of the noise, on the CPU.
+
+        Returns:
+            (levels, entries of the largest, features).
+        """
+        values = self.values
+        error = (torch.round(values) - values).detach()
+        if progress >= 1.0:
+            return values + error
+        noise = torch.rand(values.shape, generator=generator).to(values.device) - 0.5
+        return values + (1 - progress) * noise + progress * error
+
+    def tables(self, latents: Tensor) -> list[Tensor]:
+        """Latents, as `sample` gives them, as the table (entries, features) of each level."""
+        return [row[:entries] for row, entries in zip(latents, self._entries, strict=True)]
+
+    def bits(self, latents: Tensor) -> Tensor:
+        """Code length of all latents under the densities, a scalar."""
+        return (self.density(latents.flatten(1)) * self.exists).sum()
+
+    def symbols(self) -> list[Tensor]:
+        """The integers of each table, int32 (entries, features), on the CPU."""
+        return self.tables(torch.round(self.values.detach()).int().cpu())
+
+
+class Density(nn.Module):
+    """A learned density of numbers, one for each channel, and the code lengths of intervals of length 1.
+
+        bits(v) = -log2(F(v + 1/2) - F(v - 1/2)),    F = sigmoid of a small monotone network
+
+    Source: Balle et al. 2018 (arXiv 1802.01436), appendix 6.1, as SHACIRA has it.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        depth = len(_FILTERS) - 1
+        scale = _FIRST_SPREAD ** (1 / depth)
+        generator = torch.Generator().manual_seed(0)
+        self.matrices, self.biases, self.gates = (nn.ParameterList() for _ in range(3))
+        for inputs, outputs in zip(_FILTERS[:-1], _FILTERS[1:], strict=True):
+            start = math.log(math.expm1(1 / scale / outputs))
+            self.matrices.append(nn.Parameter(torch.full((channels, outputs, inputs), start)))
+            bias = torch.rand(channels, outputs, 1, generator=generator) - 0.5
+            self.biases.append(nn.Parameter(bias))
+            self.gates.append(nn.Parameter(torch.zeros(channels, outputs, 1)))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Bits of values (channels, n), in the same shape."""
+        upper, lower = self._logit(values + 0.5), self._logit(values - 0.5)
+        # The difference of two numbers near 1 is inexact: it is taken where they are near 0.
+        sign = -torch.sign((upper + lower).detach())
+        inside = (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
+        return -torch.log2(inside.clamp_min(_LEAST_PROBABILITY))
+
+    def _logit(self, values: Tensor) -> Tensor:
+        logits = values[:, None, :]
+        last = len(self.matrices) - 1
+        for layer, (matrix, bias, gate) in enumerate(
+            zip(self.matrices, self.biases, self.gates, strict=True)
+        ):
+            logits = functional.softplus(matrix) @ logits + bias
+            if layer < last:
+                logits = logits + torch.tanh(gate) * torch.tanh(logits)
+        return logits[:, 0]
