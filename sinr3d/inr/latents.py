@@ -3,8 +3,8 @@
     latents z --annealed rounding--> q --scale, linear--> features of `inr/encoding.py`
                                      +--density of the level--> bits
 
-Source: SHACIRA, Girish et al. 2023, section 3. Its decoder of latents is linear, feature = D q with a D of all
-entries. The grid interpolates linearly too, and the network's first linear map W comes next:
+Source: SHACIRA, Girish et al. 2023, section 3. Its decoder of latents is linear, feature = D q with one D for
+all entries. The grid interpolates linearly too, and the network's first linear map W comes next:
 
     W (D q) = (W D) q,
 
@@ -12,6 +12,7 @@ interpolated or not. So W D is trained and stored in the place of W, exactly, an
 latents.
 """
 
+import itertools
 import math
 
 import torch
@@ -94,7 +95,7 @@ class Density(nn.Module):
         scale = _FIRST_SPREAD ** (1 / depth)
         generator = torch.Generator().manual_seed(0)
         self.matrices, self.biases, self.gates = (nn.ParameterList() for _ in range(3))
-        for inputs, outputs in zip(_FILTERS[:-1], _FILTERS[1:], strict=True):
+        for inputs, outputs in itertools.pairwise(_FILTERS):
             start = math.log(math.expm1(1 / scale / outputs))
             self.matrices.append(nn.Parameter(torch.full((channels, outputs, inputs), start)))
             bias = torch.rand(channels, outputs, 1, generator=generator) - 0.5
