@@ -23,6 +23,8 @@ from sinr3d.console import Force, Json, Output
 from sinr3d.errors import SinrError, TruncatedFileError, UsageError
 
 if TYPE_CHECKING:
+    from sinr3d.bench.experiments.command import ExperimentOptions
+    from sinr3d.bench.rate import RateOptions
     from sinr3d.config import EncodeOptions
 
 
@@ -392,18 +394,57 @@ class Bench:
     transforms: where dense, sparse and seeded codes win, without retraining and trained in the code domain.
     nerf: ns-train on a data set (one rendered for the purpose if none is given), its networks coded in every
     way; sinr-nerf on a CUDA device, sinr-nerf-tiny at a quarter of the width on a CPU.
+
+    The paper's experiments, with its rivals: rows, plots and reports; a later run goes on where one stopped.
+    c1, c2: images on their own, wider and deeper networks.
+    c3, c4: meta-learned networks, without and with positional encoding.
+    c5: COIN++ with and without patches.
+    occupancy: shapes (the meshes given).
+    scenes: radiance fields (the data sets given, and a generated one).
+    sparsity: the rule for s.
+    all: each of these; report: draws the reports of what is there.
     """
 
-    name: Positional[Literal["omp", "rule", "results", "rate", "transforms", "nerf"]]
+    name: Positional[
+        Literal[
+            "omp",
+            "rule",
+            "results",
+            "rate",
+            "transforms",
+            "nerf",
+            "c1",
+            "c2",
+            "c3",
+            "c4",
+            "c5",
+            "occupancy",
+            "scenes",
+            "sparsity",
+            "all",
+            "report",
+        ]
+    ]
     """Which."""
     inputs: Positional[list[str]] = dataclasses.field(default_factory=list)
     """What to work on: images for rule, a data set for nerf, images and meshes for the others."""
     output: Annotated[str | None, arg(aliases=["-o"], metavar="DIR")] = None
-    """Folder for data and plots; none are written without it."""
+    """Folder for data and plots; none are written without it, but by the experiments, to sinr3d-bench."""
     quick: bool = False
     """A smaller problem."""
-    scale: float = 1.0
-    """rate: images at this share of their width and height."""
+    scale: str | None = None
+    """rate: images at this share of their width and height, 1 by default. Experiments: paper (as published,
+    on a CUDA device), small (the default) or smoke."""
+    data: str | None = None
+    """Experiments: folder of the Kodak pictures, by default $SINR3D_KODAK or ./kodak; or of the meshes."""
+    seeds: int | None = None
+    """Experiments: seeds of the inputs that have error bars, instead of three."""
+    max_seconds: float | None = None
+    """Experiments: begin nothing new after this time; the same command goes on later."""
+    config: str | None = None
+    """Experiments: YAML file of the scales, instead of the one in configs/bench."""
+    device: str = "auto"
+    """Experiments: auto, cpu, cuda or cuda:n."""
     widths: list[int] = dataclasses.field(default_factory=list)
     """rate: neurons of a layer, one network each; by default 64 and 128 for images, 64 for meshes."""
     effort: int = 5
@@ -416,17 +457,35 @@ class Bench:
     def run(self) -> None:
         """Runs it and prints its table."""
         from sinr3d.bench import registry
-        from sinr3d.bench.rate import RateOptions
 
-        options = RateOptions(self.scale, tuple(self.widths), self.effort, self.steps)
         with console.fraction_bar(f"bench {self.name}") as on_progress:
-            table, facts = registry.run(
-                self.name, self.inputs, self.output, self.quick, on_progress, rate_options=options
-            )
+            if self.name in registry.EXPERIMENTS:
+                table, facts = registry.run_experiment(
+                    self.name, self.inputs, self.output, self._experiment_options(), on_progress
+                )
+            else:
+                table, facts = registry.run(
+                    self.name, self.inputs, self.output, self.quick, on_progress, self._rate_options()
+                )
         if self.json:
             console.print_json(facts)
         else:
             console.print_table(table)
+
+    def _rate_options(self) -> "RateOptions":
+        from sinr3d.bench.rate import RateOptions
+
+        try:
+            scale = float(self.scale or 1.0)
+        except ValueError:
+            raise UsageError(f"bench {self.name} takes a share as --scale, got {self.scale!r}") from None
+        return RateOptions(scale, tuple(self.widths), self.effort, self.steps)
+
+    def _experiment_options(self) -> "ExperimentOptions":
+        from sinr3d.bench.experiments.command import ExperimentOptions
+
+        scale = self.scale or ("smoke" if self.quick else "small")
+        return ExperimentOptions(scale, self.data, self.seeds, self.max_seconds, self.config, self.device)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,13 @@ from rich.table import Table
 from sinr3d.errors import UsageError
 
 if TYPE_CHECKING:
+    from sinr3d.bench.experiments.command import ExperimentOptions
     from sinr3d.bench.rate import RateBench, RateOptions
 
 Progress = Callable[[float], None]
+
+EXPERIMENTS = ("c1", "c2", "c3", "c4", "c5", "occupancy", "scenes", "sparsity", "all", "report")
+"""Names of `run_experiment`."""
 
 
 def run(
@@ -67,6 +71,23 @@ def run(
 
     rows = results.run(inputs, quick, on_progress)
     return results.render(rows), [dataclasses.asdict(row) for row in rows]
+
+
+def run_experiment(
+    name: str,
+    inputs: list[str],
+    output: str | None,
+    options: "ExperimentOptions",
+    on_progress: Progress | None,
+) -> tuple[Table, Any]:
+    """Runs one of `EXPERIMENTS`; see `experiments/command.py`."""
+    from sinr3d.bench.experiments import command
+
+    if name == "report":
+        return command.draw_reports(output, options.scale)
+    if name == "all":
+        return command.run_all(inputs, output, options, on_progress)
+    return command.run(name, inputs, output, options, on_progress)
 
 
 def _facts(bench: "RateBench") -> dict[str, Any]:

@@ -75,7 +75,7 @@ class Store:
             MalformedInputError: the file of the key holds another network.
             KeyboardInterrupt: the fit was interrupted; half a network is not kept.
         """
-        path = None if self._folder is None else self._folder / "networks" / f"{hash_of(key)}.npz"
+        path = self._network_path(key)
         if path is not None and path.is_file():
             return FittedSignal(spec, _load_network(path, spec))
         self.num_computed += 1
@@ -85,6 +85,35 @@ class Store:
         if path is not None:
             _save_network(path, result)
         return FittedSignal(spec, result)
+
+    def networks(
+        self, keys: Sequence[Key], spec: InrSpec, fit: Callable[[list[int]], Sequence[FitResult]]
+    ) -> list[FittedSignal]:
+        """Fitted networks of one spec; those that are not known yet are fitted in one call.
+
+        Args:
+            keys: of each.
+            spec: of all.
+            fit: given the places of those that are missing, fits them in this order.
+
+        Raises:
+            MalformedInputError: the file of a key holds another network.
+            KeyboardInterrupt: the fit was interrupted; half a network is not kept.
+        """
+        missing = [place for place, key in enumerate(keys) if not self._has_network(key)]
+        results = dict(zip(missing, fit(missing) if missing else (), strict=True))
+
+        def take(place: int) -> Callable[[], FitResult]:
+            return lambda: results[place]
+
+        return [self.network(key, spec, take(place)) for place, key in enumerate(keys)]
+
+    def _has_network(self, key: Key) -> bool:
+        path = self._network_path(key)
+        return path is not None and path.is_file()
+
+    def _network_path(self, key: Key) -> Path | None:
+        return None if self._folder is None else self._folder / "networks" / f"{hash_of(key)}.npz"
 
     def _read(self, path: Path) -> None:
         for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:

@@ -1,0 +1,182 @@
+"""What codes the fitted networks of an experiment. Every code is a whole .sinr file that is decoded again.
+
+float32       weights as they are, and with Brotli: what the paper's COIN seems to count
+coin          half-precision weights (COIN)
+inric-paper   16 bits and Brotli: what the paper calls INRIC
+inric         8 and 7 bits, learned rounding, retraining, entropy coding (INRIC as published)
+sinr          the paper's profile
+sinr+inric    SINR with INRIC's bit depths and our entropy coder, on the same weights
+rd            our default profile, codes tuned
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import brotli
+import torch
+
+from sinr3d.baselines import uniform
+from sinr3d.bench.experiments.runner import Context, Made
+from sinr3d.bench.experiments.settings import Coding
+from sinr3d.bench.store import Key
+from sinr3d.codec.header import Domain
+from sinr3d.codec.paper import BITS, paper_plans
+from sinr3d.codec.pipeline import compress
+from sinr3d.codec.quantizer import step_for_bits
+from sinr3d.codec.tensors import DensePlan, Plan, SinrPlan
+from sinr3d.config import EncodeOptions
+from sinr3d.encoder import FittedSignal, code_network
+from sinr3d.field import decode
+from sinr3d.inr.mlp import Weights
+from sinr3d.inr.spec import InrSpec, tensor_shapes
+
+Code = Callable[[FittedSignal, Any], bytes]
+"""A fitted network and its signal -> a .sinr file."""
+
+
+@dataclass(frozen=True)
+class Codec:
+    """One setting of one codec.
+
+    Attributes:
+        name: the codec's id.
+        setting: for people.
+        key: all that its bytes depend on, besides network and signal.
+        code: does it.
+        decodes: the bytes are a .sinr file, and not the weights as they are.
+    """
+
+    name: str
+    setting: str
+    key: Key
+    code: Code
+    decodes: bool = True
+
+
+def codecs_of(context: Context, seed: int) -> Iterator[Codec]:
+    """The codecs that the settings ask for, at all of their settings."""
+    coding: Coding = context.scale.coding
+    atoms = {"num_atoms": coding.num_atoms}
+    makers: dict[str, Callable[[], list[Codec]]] = {
+        "float32": lambda: [Codec("float32", "Brotli", {}, _float32, decodes=False)],
+        "coin": lambda: [Codec("coin", "16 bit floats", {}, _coin)],
+        "inric-paper": lambda: [Codec("inric-paper", "16 bit + Brotli", {}, _inric_paper)],
+        "inric": lambda: [_inric(context, bits, seed) for bits in coding.bits],
+        "sinr": lambda: [Codec("sinr", "paper", atoms, lambda f, s: _sinr(f, s, coding.num_atoms))],
+        "sinr+inric": lambda: [
+            Codec("sinr+inric", f"{bits} bit", {**atoms, "bits": bits}, _sinr_inric(coding.num_atoms, bits))
+            for bits in coding.bits
+        ],
+        "rd": lambda: [_rd(context, slope, seed) for slope in coding.slopes],
+    }
+    for name in coding.codecs:
+        if name in makers:
+            yield from makers[name]()
+
+
+def measured(codec: Codec, data: bytes, fitted: FittedSignal, signal: Any, context: Context) -> Made:
+    """The score of what a file decodes to; of float32 weights that is the network's own."""
+    result = fitted.result
+    if not codec.decodes:
+        return Made(len(data), result.score, result.score, result.steps)
+    score = signal.score(on_cpu(decode(data, context.device).evaluate))
+    return Made(len(data), score, result.score, result.steps)
+
+
+def on_cpu(evaluate: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A field whose outputs come back to the CPU."""
+    return lambda coords: evaluate(coords).cpu()
+
+
+class Batches:
+    """A signal whose batches have a size of the caller's choice.
+
+    Args:
+        signal: any.
+        batch: coordinates of every batch.
+    """
+
+    def __init__(self, signal: Any, batch: int) -> None:
+        self._signal, self._batch = signal, batch
+
+    def sample(self, count: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """A batch, whatever the count asked for."""
+        return self._signal.sample(self._batch, generator)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._signal, name)
+
+
+def _float32(fitted: FittedSignal, signal: Any) -> bytes:
+    return brotli.compress(uniform.encode_float32(fitted.result.weights), quality=11)
+
+
+def _coin(fitted: FittedSignal, signal: Any) -> bytes:
+    from sinr3d.baselines import coin
+
+    return coin.code(fitted.result.weights, fitted.spec, signal.domain)
+
+
+def _inric_paper(fitted: FittedSignal, signal: Any) -> bytes:
+    return uniform_file(fitted.result.weights, fitted.spec, signal.domain)
+
+
+def uniform_file(weights: Weights, spec: InrSpec, domain: Domain) -> bytes:
+    """Every tensor at 16 bits, Brotli: a whole file."""
+    steps = {t.name: step_for_bits(weights[t.name].numpy(), BITS) for t in tensor_shapes(spec)}
+    return compress(weights, spec, domain, {n: DensePlan(step) for n, step in steps.items()}, coder="brotli")
+
+
+def _sinr(fitted: FittedSignal, signal: Any, num_atoms: int) -> bytes:
+    weights, spec = fitted.result.weights, fitted.spec
+    return compress(weights, spec, signal.domain, paper_plans(weights, spec, num_atoms), coder="brotli")
+
+
+def _sinr_inric(num_atoms: int, bits: int) -> Code:
+    def code(fitted: FittedSignal, signal: Any) -> bytes:
+        weights, spec = fitted.result.weights, fitted.spec
+        return compress(weights, spec, signal.domain, few_bits(weights, spec, num_atoms, bits), coder="laws")
+
+    return code
+
+
+def few_bits(weights: Weights, spec: InrSpec, num_atoms: int, bits: int) -> dict[str, Plan]:
+    """The paper's sparse codes with everything at fewer bits than 16."""
+    plans = paper_plans(weights, spec, num_atoms)
+    return {
+        name: replace(plan, bits=bits)
+        if isinstance(plan, SinrPlan)
+        else DensePlan(step_for_bits(weights[name].numpy(), bits))
+        for name, plan in plans.items()
+    }
+
+
+def _inric(context: Context, bits: int, seed: int) -> Codec:
+    coding: Coding = context.scale.coding
+
+    def code(fitted: FittedSignal, signal: Any) -> bytes:
+        from sinr3d.baselines import inric
+
+        options = inric.InricOptions(
+            bits=bits,
+            rounding_steps=coding.rounding_steps,
+            tuning_steps=coding.retraining_steps,
+            seed=seed,
+        )
+        batches = Batches(signal, coding.tuning_batch)
+        return inric.code(fitted.spec, fitted.result.weights, batches, options)
+
+    steps = {"rounding": coding.rounding_steps, "retraining": coding.retraining_steps}
+    return Codec("inric", f"{bits} bit", {"bits": bits, "batch": coding.tuning_batch, **steps}, code)
+
+
+def _rd(context: Context, slope: float, seed: int) -> Codec:
+    coding: Coding = context.scale.coding
+    options = EncodeOptions(slope=slope, steps=coding.tuning_steps, seed=seed, device=context.device)
+
+    def code(fitted: FittedSignal, signal: Any) -> bytes:
+        return code_network(fitted, Batches(signal, coding.tuning_batch), options).data
+
+    key = {"slope": slope, "steps": coding.tuning_steps, "batch": coding.tuning_batch}
+    return Codec("rd", f"slope {slope:g}", key, code)

@@ -1,0 +1,94 @@
+"""The picture of an experiment: one line a codec, published curves dashed, the paper's numbers as points."""
+
+from collections.abc import Sequence
+
+from sinr3d.bench import curves, published, rate_report
+from sinr3d.bench.axes import Panel
+from sinr3d.bench.experiments.averages import Average
+from sinr3d.bench.points import Curve, Point, decibels
+
+LABELS = {
+    "rd": "sinr3d rd",
+    "sinr": "SINR (paper profile)",
+    "inric-paper": "INRIC as in the paper (16 bit + Brotli)",
+    "inric": "INRIC",
+    "inric+prior": "INRIC, differences",
+    "sinr+inric": "SINR on INRIC",
+    "rd+prior": "sinr3d rd, differences",
+    "coin": "COIN",
+    "float32": "float32 + Brotli",
+    "coinpp": "COIN++",
+    "coinpp+sinr": "SINR on COIN++",
+    "shacira": "SHACIRA",
+    "shacira+sinr": "SINR on SHACIRA",
+    "jpeg": "JPEG",
+    "jpeg2000": "JPEG 2000",
+    "webp": "WebP",
+    "avif": "AVIF",
+    "draco": "Draco",
+    "draco-decimated": "Draco, decimated",
+    "voxels": "voxels",
+}
+"""Names of codecs; the order of a picture's lines."""
+_COLOURS = {"sinr": "paper", "inric-paper": "uniform16", "coin": "float16", "inric": "uniform"}
+_COLOURS |= {"sinr+inric": "mixed", "coinpp": "nncodec", "coinpp+sinr": "mixed", "inric+prior": "nncodec"}
+"""Ids in `axes.STYLES` of those that are called otherwise there."""
+_PUBLISHED = ("coin", "inric-meta", "coinpp")
+_BELOW_DB, _ABOVE_DB = 1.0, 2.0
+
+
+def label_of(codec: str) -> str:
+    """The name of a codec."""
+    return LABELS.get(codec, codec)
+
+
+def draw(title: str, subtitle: str, found: Sequence[Average], metric: str, *, paper_points: bool) -> bytes:
+    """A PNG of the averages.
+
+    Args:
+        title: above it.
+        subtitle: a smaller line.
+        found: the averages of an experiment.
+        metric: "psnr" or "iou".
+        paper_points: with the paper's own values on KODAK, and published curves.
+
+    Raises:
+        MissingPackageError: Matplotlib is not installed.
+    """
+    of_pixels = metric == "psnr" and any(average.bpp is not None for average in found)
+    lines = [curve_of(codec, found, of_pixels) for codec in sorted({a.codec for a in found}, key=_order)]
+    networks = [average for average in found if average.loss is not None] or list(found)
+    window = curves.window(metric, [average.score for average in networks], _BELOW_DB, _ABOVE_DB)
+    if paper_points and of_pixels:
+        lines += _published()
+        high = max(window[1], max(decibels("psnr", p.psnr_db) for p in published.SINR_PAPER) + 0.5)
+        window = (min(window[0], 29.5), high)
+    unit = "bits a pixel" if of_pixels else "bytes"
+    panel = Panel(title, metric, unit, lines, *window, subtitle=subtitle)
+    return curves.draw([panel], "experiment").png
+
+
+def curve_of(codec: str, found: Sequence[Average], of_pixels: bool) -> Curve:
+    """One codec's line, through what none of its own points beats."""
+    points = tuple(
+        Point("", f"{a.network} {a.setting}", a.bpp if of_pixels and a.bpp else a.num_bytes, a.score)
+        for a in found
+        if a.codec == codec
+    )
+    return Curve(_COLOURS.get(codec, codec), label_of(codec), points)
+
+
+def _published() -> list[Curve]:
+    kept = {f"published:{name}" for name in _PUBLISHED}
+    lines = [curve for curve in rate_report.published_curves() if curve.codec in kept]
+    lines = [Curve(line.codec, f"{line.label}, published", line.points) for line in lines]
+    points = [
+        Curve("sinr-paper", f"{point.label}: the paper", (Point("", "", point.bpp, point.psnr_db),))
+        for point in published.SINR_PAPER
+    ]
+    return [*lines, *points]
+
+
+def _order(codec: str) -> int:
+    names = list(LABELS)
+    return names.index(codec) if codec in names else len(names)

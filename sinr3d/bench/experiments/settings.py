@@ -1,0 +1,334 @@
+"""What an experiment runs on, at each of its scales: YAML files in `configs/bench`, read strictly."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import yaml
+
+import sinr3d
+from sinr3d.errors import MissingFileError, UsageError
+
+SCALES = ("paper", "small", "smoke")
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Which pictures are coded.
+
+    Attributes:
+        numbers: of the Kodak pictures, 1 to 24.
+        train: those that a prior is trained on.
+        divide: width and height are divided by this.
+        made: so many pictures that the command makes itself, instead of Kodak's.
+        size: width and height of those.
+    """
+
+    numbers: tuple[int, ...] = ()
+    train: tuple[int, ...] = ()
+    divide: int = 1
+    made: int = 0
+    size: tuple[int, int] = (24, 16)
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Networks, and how each is fitted.
+
+    Attributes:
+        shapes: (h, m) of each.
+        activations: each network has one after the other.
+        frequencies: octaves of the frequency encoding, 0 is none.
+        steps: of a fit.
+        batch: coordinates a step.
+        optimizer: "muon" or "adam".
+        at_once: how many are fitted as one batch at most; what is done is kept after each batch.
+    """
+
+    shapes: tuple[tuple[int, int], ...] = ()
+    activations: tuple[str, ...] = ("sine",)
+    frequencies: int = 0
+    steps: int = 2000
+    batch: int = 4096
+    optimizer: str = "muon"
+    at_once: int = 24
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How fitted networks are coded.
+
+    Attributes:
+        codecs: ids; which there are depends on the experiment.
+        bits: depths of INRIC.
+        rounding_steps: of INRIC's learned rounding.
+        retraining_steps: of INRIC's retraining.
+        slopes: of our profile rd.
+        tuning_steps: of rd.
+        tuning_batch: coordinates a step of retraining and tuning.
+        num_atoms: k2 of SINR.
+        qualities: how many of each image codec.
+    """
+
+    codecs: tuple[str, ...] = ()
+    bits: tuple[int, ...] = (8, 7)
+    rounding_steps: int = 1000
+    retraining_steps: int = 1000
+    slopes: tuple[float, ...] = (0.3, 1.0)
+    tuning_steps: int = 1000
+    tuning_batch: int = 4096
+    num_atoms: int = 1 << 16
+    qualities: int = 10
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """What is fitted again with other seeds, for error bars.
+
+    Attributes:
+        count: seeds 0 to count - 1.
+        inputs: names of pictures, shapes or scenes; all others have seed 0 alone.
+        shapes: (h, m) of the networks; empty takes all.
+    """
+
+    count: int = 1
+    inputs: tuple[str, ...] = ()
+    shapes: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Meta:
+    """How an initialisation is learned (INRIC, section 3; Finn et al. 2017; Li et al. 2017).
+
+    Attributes:
+        steps: outer steps.
+        inner_steps: of the inner loop, in training and in use.
+        tasks: signals an outer step.
+        batch: coordinates an inner step.
+        lr: of the outer loop.
+        inner_lr: where the learned rates begin.
+    """
+
+    steps: int = 1000
+    inner_steps: int = 3
+    tasks: int = 4
+    batch: int = 2048
+    lr: float = 1e-4
+    inner_lr: float = 1e-2
+
+
+@dataclass(frozen=True)
+class Grid:
+    """SHACIRA's feature grid and how long it is trained; see `baselines/shacira.py`."""
+
+    steps: int = 2000
+    batch: int = 4096
+    levels: int = 8
+    log2_entries: int = 11
+    slopes: tuple[float, ...] = (1.0,)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What every experiment has.
+
+    Attributes:
+        needs_cuda: it takes days on a CPU: refused there, unless the CPU is asked for.
+        seeds: what is done with several seeds.
+        coding: how networks are coded.
+        networks: which are fitted.
+    """
+
+    needs_cuda: bool = False
+    networks: Networks = field(default_factory=Networks)
+    coding: Coding = field(default_factory=Coding)
+    seeds: Seeds = field(default_factory=Seeds)
+
+
+@dataclass(frozen=True)
+class PictureScale(Scale):
+    """Of C1 and C2: networks on pictures."""
+
+    pictures: Pictures = field(default_factory=Pictures)
+    grid: Grid = field(default_factory=Grid)
+
+
+@dataclass(frozen=True)
+class MetaScale(PictureScale):
+    """Of C3 and C4: the networks start from a learned initialisation."""
+
+    meta: Meta = field(default_factory=Meta)
+
+
+@dataclass(frozen=True)
+class LatentScale(PictureScale):
+    """Of C5: COIN++ beside networks of their own.
+
+    Attributes:
+        latents: sizes d of a latent vector.
+        patches: pixels along a patch's side; 0 is the whole picture.
+        width: of the base network.
+        hidden_layers: square matrices of the base network.
+        latent_bits: depths of the modulations.
+        steps: of training a base network.
+        inner_steps: of its inner loop, and of coding.
+        tasks: patches an outer step.
+        batch: pixels of a patch an inner step.
+        lr: of the outer loop.
+        inner_lr: of the inner loop.
+    """
+
+    latents: tuple[int, ...] = (16, 32, 64, 96)
+    patches: tuple[int, ...] = (32, 0)
+    width: int = 300
+    hidden_layers: int = 4
+    latent_bits: tuple[int, ...] = (5, 16)
+    steps: int = 1000
+    inner_steps: int = 3
+    tasks: int = 16
+    batch: int = 1024
+    lr: float = 3e-6
+    inner_lr: float = 1e-2
+
+
+@dataclass(frozen=True)
+class ShapeScale(Scale):
+    """Of the occupancy experiment.
+
+    Attributes:
+        names: of the meshes, NAME.obj or NAME.ply in the data folder; none takes a shape made here.
+        num_points: labelled points that are fitted.
+        rates: of Draco and the other codecs of meshes, this many.
+        grid: of SHACIRA.
+    """
+
+    names: tuple[str, ...] = ()
+    num_points: int = 4_500_000
+    rates: int = 4
+    grid: Grid = field(default_factory=Grid)
+
+
+@dataclass(frozen=True)
+class SceneScale(Scale):
+    """Of the scenes.
+
+    Attributes:
+        generated: a scene that the command renders is among them.
+        names: of data sets in the data folder.
+        quick: a few hundred steps.
+    """
+
+    generated: bool = True
+    names: tuple[str, ...] = ()
+    quick: bool = False
+
+
+@dataclass(frozen=True)
+class SparsityScale(PictureScale):
+    """Of the rule for s.
+
+    Attributes:
+        ratios: s / k1 that are tried, rising.
+        losses: dB that a sparse code may lose against 16 bits.
+    """
+
+    ratios: tuple[float, ...] = (0.2, 0.3, 0.4, 0.499)
+    losses: tuple[float, ...] = (0.1, 0.5)
+
+
+KINDS: dict[str, type[Scale]] = {
+    "c1": PictureScale,
+    "c2": PictureScale,
+    "c3": MetaScale,
+    "c4": MetaScale,
+    "c5": LatentScale,
+    "occupancy": ShapeScale,
+    "scenes": SceneScale,
+    "sparsity": SparsityScale,
+}
+"""The experiments, and what each of their scales is made of."""
+
+
+def load_scale(experiment: str, scale: str, path: str | Path | None = None) -> Any:
+    """Reads one scale of an experiment.
+
+    Args:
+        experiment: one of `KINDS`.
+        scale: one of `SCALES`.
+        path: of the YAML file; the shipped one otherwise.
+
+    Returns:
+        Of the class in `KINDS`.
+
+    Raises:
+        MissingFileError: there is no such file.
+        UsageError: an unknown key (named, beside the known), a value of another type, or no such scale.
+    """
+    path = Path(path) if path is not None else shipped(experiment)
+    try:
+        scales = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MissingFileError(f"{path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not YAML: {error}") from error
+    if not isinstance(scales, dict) or not set(scales) <= set(SCALES):
+        raise UsageError(f"{path} is not a mapping of the scales {', '.join(SCALES)}")
+    if scale not in scales:
+        raise UsageError(f"{path} has no scale {scale!r}; it has {', '.join(scales)}")
+    return _made(KINDS[experiment], scales[scale], f"{path}: {scale}")
+
+
+def shipped(experiment: str) -> Path:
+    """The YAML file of an experiment: of the checkout, or where the wheel put it.
+
+    Raises:
+        MissingFileError: it is in neither.
+    """
+    name = f"configs/bench/{experiment}.yaml"
+    checkout = Path(sinr3d.__file__).parents[1] / name
+    if checkout.is_file():
+        return checkout
+    installed = metadata.distribution("sinr3d")
+    for file in installed.files or []:
+        if file.as_posix().endswith(f"share/sinr3d/{name}"):
+            return Path(str(installed.locate_file(file)))
+    raise MissingFileError(
+        f"{name} is neither at {checkout} nor in the installed package; give --config FILE"
+    )
+
+
+def _made(kind: type[Kind], values: Any, where: str) -> Kind:
+    if not isinstance(values, dict):
+        raise UsageError(f"{where} is a mapping of settings, got {values!r}")
+    assert dataclasses.is_dataclass(kind)
+    hints = get_type_hints(kind)
+    for key in values:
+        if key not in hints:
+            raise UsageError(f"{where}: unknown key {key!r}; known are {', '.join(hints)}")
+    read = {key: _value(hints[key], value, f"{where}: {key}") for key, value in values.items()}
+    return kind(**read)  # type: ignore[return-value]
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return _made(hint, value, where)  # type: ignore[arg-type]
+    if get_origin(hint) is tuple:
+        return _tuple(get_args(hint), value, where)
+    assert isinstance(hint, type), "settings are of plain types"
+    if type(value) is hint:
+        return value
+    if hint is float and type(value) is int:
+        return float(value)
+    raise UsageError(f"{where} is {hint.__name__}, got {value!r}")
+
+
+def _tuple(parts: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise UsageError(f"{where} is a list, got {value!r}")
+    kinds = [parts[0]] * len(value) if parts[-1] is ... else list(parts)
+    if len(kinds) != len(value):
+        raise UsageError(f"{where} has {len(kinds)} values, got {value!r}")
+    return tuple(_value(kind, entry, where) for kind, entry in zip(kinds, value, strict=True))
