@@ -17,7 +17,8 @@ from sinr3d.errors import (
 MAGIC = b"\x89SNR"
 VERSION = 1
 
-NETWORK, DOMAIN, TENSORS, VALUES, SUPPORTS, TABLES, RECORD, GRID = 1, 2, 3, 4, 5, 6, 128, 129
+NETWORK, DOMAIN, TENSORS, VALUES, SUPPORTS, TABLES, PRIOR_REF = 1, 2, 3, 4, 5, 6, 7
+RECORD, GRID = 128, 129
 SECTION_NAMES = {
     NETWORK: "NETWORK",
     DOMAIN: "DOMAIN",
@@ -25,6 +26,7 @@ SECTION_NAMES = {
     VALUES: "VALUES",
     SUPPORTS: "SUPPORTS",
     TABLES: "TABLES",
+    PRIOR_REF: "PRIOR",
     RECORD: "RECORD",
     GRID: "GRID",
 }
@@ -36,7 +38,20 @@ ONE_CHECKSUM = 2
 """Feature bit 1: one checksum ends the file; sections have none of their own."""
 PROGRESSIVE = 4
 """Feature bit 2, only with bit 1: refinements follow the checksum, and the file may end before any."""
-FEATURES = {0: "scene", 1: "one checksum", 2: "progressive"}
+PRIOR = 8
+"""Feature bit 3: the tensors add to those of a prior, which the section PRIOR names."""
+GRID_NETWORK = 16
+"""Feature bit 4: NETWORK holds a single network with a feature grid."""
+MODULATED = 32
+"""Feature bit 5, only with bit 3: NETWORK holds the sizes of latents, which modulate a prior's network."""
+FEATURES = {
+    0: "scene",
+    1: "one checksum",
+    2: "progressive",
+    3: "prior",
+    4: "network with a feature grid",
+    5: "modulated",
+}
 """Features that a file can require, by bit. An unknown bit is refused by its number."""
 
 

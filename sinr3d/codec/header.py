@@ -1,4 +1,4 @@
-"""The small sections of a file: the domain of the signal, and the record of how it was made.
+"""The small sections of a file: the domain of the signal, the prior it needs, the record of how it was made.
 
 Each dataclass packs and unpacks itself; a field is read, written and shown from one place. Needs neither
 torch nor numpy, so that `sinr3d info` starts at once. `FORMAT.md` holds the normative layout.
@@ -13,12 +13,14 @@ from sinr3d.codec.fields import Reader, float32, name_of, pack_signed, pack_text
 from sinr3d.codec.limits import check_limit
 from sinr3d.codec.scene import SceneDomain
 from sinr3d.errors import CorruptFileError, MeshError
-from sinr3d.inr.spec import AnySpec, InrSpec
+from sinr3d.inr.spec import AnySpec, InrSpec, ModulatedSpec
 
 LONGEST_EXTENT = 0.95
 """Half of the longest side of a shape's box in normalised units; the network reaches a little beyond it."""
 _CENTER_UNITS = 1 << 34  # a stored center is smaller, in quanta
 COLOUR_SPACES = {"srgb": 1, "grey": 2}
+MAX_ORIGIN = 200
+"""Characters of a prior's origin."""
 PROFILES = {"rd": 1, "paper": 2, "coin": 3, "inric": 4, "coinpp": 5, "shacira": 6}
 
 
@@ -42,9 +44,18 @@ class ImageDomain:
     colour_space: str = "srgb"
 
     def check_network(self, spec: AnySpec) -> None:
-        """Refuses a network that is not (x, y) -> channels."""
-        if not _maps(spec, 2, self.channels):
-            raise CorruptFileError(f"{_what_it_maps(spec)}; {self} needs 2 to {self.channels}")
+        """Refuses a network that is not (x, y) -> channels, and patches that are not those of the image."""
+        network = spec.base if isinstance(spec, ModulatedSpec) else spec
+        if not _maps(network, 2, self.channels):
+            raise CorruptFileError(f"{_what_it_maps(network)}; {self} needs 2 to {self.channels}")
+        if isinstance(spec, ModulatedSpec):
+            side = spec.patch
+            due = (-(-self.height // side), -(-self.width // side)) if side else (1, 1)
+            if (spec.rows, spec.columns) != due:
+                raise CorruptFileError(
+                    f"{spec.rows} x {spec.columns} patches of {side or 'all'} pixels are not those of "
+                    f"{self}; {due[0]} x {due[1]} are due"
+                )
 
     def pack(self) -> bytes:
         """The section DOMAIN of an image."""
@@ -145,6 +156,8 @@ def _maps(spec: AnySpec, in_features: int, out_features: int) -> bool:
 def _what_it_maps(spec: AnySpec) -> str:
     if isinstance(spec, InrSpec):
         return f"the network maps {spec.in_features} to {spec.out_features} values"
+    if isinstance(spec, ModulatedSpec):
+        return "the file holds the latents of an image"
     return f"the file holds the {len(spec.networks)} networks of a scene"
 
 
@@ -184,6 +197,47 @@ def unpack_domain(data: bytes) -> Domain:
     domain = _DOMAINS[number].unpack(reader)
     reader.finish()
     return domain
+
+
+@dataclass(frozen=True)
+class PriorRef:
+    """The prior that a file needs to be decoded (`codec/prior.py`).
+
+    Attributes:
+        id: 16 hexadecimal digits: the first 8 bytes of the SHA-256 of the prior's file.
+        origin: the command that makes it; printable ASCII, at most 200 characters.
+    """
+
+    id: str
+    origin: str
+
+    @property
+    def file_name(self) -> str:
+        """The name of the prior's file."""
+        return f"{self.id}.prior"
+
+    def pack(self) -> bytes:
+        """The section PRIOR."""
+        check_origin(self.origin)
+        return bytes.fromhex(self.id) + self.origin.encode("ascii")
+
+    @staticmethod
+    def unpack(data: bytes) -> "PriorRef":
+        """Reads what `pack` wrote."""
+        reader = Reader(data, "the section PRIOR")
+        number = reader.take(8).hex()
+        origin = reader.take(len(data) - reader.position).decode("latin-1")
+        check_origin(origin)
+        return PriorRef(number, origin)
+
+
+def check_origin(origin: str) -> None:
+    """Refuses an origin that a terminal should not print: it comes from a file and is shown to a person."""
+    if len(origin) > MAX_ORIGIN or not all(" " <= character <= "~" for character in origin):
+        raise CorruptFileError(
+            f"the origin of the prior is {origin[:MAX_ORIGIN]!r}; the format allows {MAX_ORIGIN} characters "
+            "of printable ASCII"
+        )
 
 
 @dataclass(frozen=True)

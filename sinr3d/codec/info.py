@@ -5,11 +5,11 @@ from typing import Any
 
 from sinr3d.codec import container
 from sinr3d.codec.fields import Reader
-from sinr3d.codec.header import ImageDomain, Record, unpack_domain
+from sinr3d.codec.header import ImageDomain, PriorRef, Record, unpack_domain
 from sinr3d.codec.network import unpack_spec
 from sinr3d.codec.scene import DefaultCameras, SceneDomain
 from sinr3d.errors import CorruptFileError
-from sinr3d.inr.spec import InrSpec, SceneSpec
+from sinr3d.inr.spec import InrSpec, ModulatedSpec, SceneSpec
 
 
 def describe(data: bytes) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def describe(data: bytes) -> dict[str, Any]:
     for tag in (container.NETWORK, container.DOMAIN, container.TENSORS, container.VALUES):
         if tag not in sections:
             raise CorruptFileError(f"the file has no section {container.SECTION_NAMES[tag]}")
-    spec = unpack_spec(sections[container.NETWORK].payload, bool(file.features & container.SCENE))
+    spec = unpack_spec(sections[container.NETWORK].payload, file.features)
     domain = unpack_domain(sections[container.DOMAIN].payload)
     codes = (container.VALUES, container.SUPPORTS, container.TABLES, container.GRID)
     code_bytes = sum(len(payload) for tag, payload in file.payloads.items() if tag in codes)
@@ -44,8 +44,14 @@ def describe(data: bytes) -> dict[str, Any]:
         facts["bpp"] = round(8 * len(data) / (domain.width * domain.height), 5)
     if isinstance(spec, SceneSpec):
         facts["networks"] = {role: _network(network) for role, network in spec.networks}
+    elif isinstance(spec, ModulatedSpec):
+        facts["network"] = _network(spec.base)
+        sizes = ("latent_size", "patch", "rows", "columns")
+        facts["latents"] = {name: getattr(spec, name) for name in sizes}
     else:
         facts["network"] = _network(spec)
+    if container.PRIOR_REF in sections:
+        facts["prior"] = dataclasses.asdict(PriorRef.unpack(sections[container.PRIOR_REF].payload))
     facts["domain"] = dataclasses.asdict(domain)
     if isinstance(domain, SceneDomain) and domain.cameras is not None:
         facts["domain"]["cameras"] = _cameras(domain.cameras)

@@ -19,13 +19,21 @@ from sinr3d.codec.limits import (
     max_values,
 )
 from sinr3d.codec.progressive import Coarse, Layers, unpack_refinements
-from sinr3d.codec.tensors import DENSE_ROLES, Code, CodedNetwork, DenseCode, SinrCode, TrellisCode
+from sinr3d.codec.tensors import (
+    DENSE_ROLES,
+    Code,
+    CodedNetwork,
+    DenseCode,
+    HalfCode,
+    SinrCode,
+    TrellisCode,
+    vector_length,
+)
 from sinr3d.errors import CorruptFileError
-from sinr3d.inr.spec import AnySpec, SceneSpec, TensorShape, tensor_shapes
-from sinr3d.sparse.blocks import vector_length
+from sinr3d.inr.spec import AnySpec, InrSpec, SceneSpec, TensorShape, tensor_shapes
 
 CODERS = {"brotli": streams.BROTLI, "range": streams.RANGE, "laws": streams.LAWS}
-METHODS = {DenseCode: 0, SinrCode: 1, TrellisCode: 2}
+METHODS = {DenseCode: 0, SinrCode: 1, TrellisCode: 2, HalfCode: 3}
 
 
 def pack_codes(network: CodedNetwork, coder: str, layers: Layers | None = None) -> dict[int, bytes]:
@@ -103,7 +111,11 @@ def _unpack_layers(
 ) -> dict[str, Code]:
     """The codes of a progressive file, as fine as the refinements that are there make them."""
     codes, settings = streams.unpack_base(empty, data, supports)
-    coarse = {name: Coarse(codes[name].symbols, found, codes[name].step) for name, found in settings.items()}
+    coarse: dict[str, Coarse] = {}
+    for name, found in settings.items():
+        code = codes[name]
+        assert isinstance(code, DenseCode)
+        coarse[name] = Coarse(code.symbols, found, code.step)
     coarse = unpack_refinements(coarse, refinements.present)
     if refinements.are_whole and any(matrix.settings.drop for matrix in coarse.values()):
         raise CorruptFileError("the last refinement leaves bits out")
@@ -160,7 +172,8 @@ def _split(codes: dict[str, Code], spec: AnySpec) -> tuple[dict[str, Code], dict
 
 def _reached(spec: AnySpec) -> list[np.ndarray]:
     """Of each table, the entries that a grid point leads to."""
-    networks = [network for _, network in spec.networks] if isinstance(spec, SceneSpec) else [spec]
+    networks = [network for _, network in spec.networks] if isinstance(spec, SceneSpec) else []
+    networks += [spec] if isinstance(spec, InrSpec) else []
     grids = [network.grid for network in networks if network.grid is not None]
     return [tables.reached_entries(grid, level) for grid in grids for level in range(len(grid.scales))]
 
@@ -176,6 +189,8 @@ def _check_tables(spec: AnySpec, payloads: dict[int, bytes]) -> int:
 
 
 def _pack_code(code: Code) -> bytes:
+    if isinstance(code, HalfCode):
+        return b""
     if not isinstance(code, SinrCode):
         return quantizer.pack_step(code.step)
     sizes = pack_varint(code.num_atoms) + pack_varint(code.support.shape[1])
@@ -184,6 +199,10 @@ def _pack_code(code: Code) -> bytes:
 
 def _unpack_code(reader: Reader, tensor: TensorShape, method: int) -> Code:
     """The code of one tensor with all its symbols still zero; broadcast views, so that no memory is taken."""
+    if method == METHODS[HalfCode]:
+        if tensor.role == "table":
+            raise CorruptFileError(f"the table {tensor.name} is said to be of half floats")
+        return HalfCode(np.broadcast_to(np.uint16(0), tensor.shape))
     step = quantizer.unpack_step(reader.take(2))
     zeros = np.broadcast_to(np.int32(0), tensor.shape)
     if method == METHODS[DenseCode]:
@@ -194,7 +213,7 @@ def _unpack_code(reader: Reader, tensor: TensorShape, method: int) -> Code:
     if method == METHODS[TrellisCode]:
         return TrellisCode(zeros, step)
     num_atoms, sparsity = reader.varint(), reader.varint()
-    length = vector_length(tensor.shape, tensor.width)
+    length = vector_length(tensor)
     _check_sparse(length, num_atoms, sparsity)
     symbols = np.broadcast_to(np.int32(0), (tensor.size // length, sparsity))
     return SinrCode(symbols, symbols, step, num_atoms)
@@ -212,10 +231,13 @@ def _check_codes(network: CodedNetwork, coder: str, layers: Layers | None) -> No
     check_limit("the seed of the dictionary", network.seed, 0, (1 << 32) - 1)
     for tensor in tensor_shapes(network.spec):
         code = network.codes[tensor.name]
-        if isinstance(code, TrellisCode) and coder != "laws":
-            raise ValueError(f'{tensor.name} is quantized along a trellis, which takes the coder "laws"')
+        if isinstance(code, TrellisCode | HalfCode) and coder != "laws":
+            how = "quantized along a trellis" if isinstance(code, TrellisCode) else "of half floats"
+            raise ValueError(f'{tensor.name} is {how}, which takes the coder "laws"')
+        if isinstance(code, HalfCode) and tensor.role == "table":
+            raise ValueError(f"the table {tensor.name} is of half floats; tables are dense")
         if isinstance(code, SinrCode) and len(tensor.shape) == 2:
-            length = vector_length(tensor.shape, tensor.width)
+            length = vector_length(tensor)
             _check_sparse(length, code.num_atoms, code.support.shape[1])
 
 
@@ -234,7 +256,7 @@ def _work(codes: dict[str, Code], spec: AnySpec) -> tuple[int, int]:
         num_values += code.symbols.size
         if isinstance(code, SinrCode) and len(tensor.shape) == 2:
             num_values += code.symbols.size
-            atom_values += code.symbols.size * vector_length(tensor.shape, tensor.width)
+            atom_values += code.symbols.size * vector_length(tensor)
     return max(num_values, weights), atom_values
 
 

@@ -6,17 +6,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sinr3d.codec import entropy, quantizer, rates, values
+from sinr3d.codec.fields import Reader
 from sinr3d.codec.progressive import drop_bits, is_refinable
-from sinr3d.codec.tensors import Code, DenseCode, SinrCode, TrellisCode
+from sinr3d.codec.tensors import Code, DenseCode, HalfCode, SinrCode, TrellisCode
 from sinr3d.codec.values import Settings
 from sinr3d.errors import CorruptFileError
 
 BROTLI, RANGE, LAWS = range(3)
 """Ids of the coders in a file."""
+_HALF_EXPONENT = 0x7C00  # all ones in a binary16 number that is infinite or not a number
 
 
 def pack_values(codes: dict[str, Code], coder: int, base: Mapping[str, Settings] | None = None) -> bytes:
-    """The section VALUES: the symbols of all tensors in order.
+    """The section VALUES: the half floats of all tensors in order, then the symbols of all others.
 
     Args:
         codes: by name.
@@ -24,7 +26,7 @@ def pack_values(codes: dict[str, Code], coder: int, base: Mapping[str, Settings]
         base: of a progressive file, the settings of the matrices in layers, with what they drop.
     """
     if coder == LAWS:
-        return _laws_values(codes, base)
+        return _half_values(codes) + _laws_values(codes, base)
     assert base is None
     return {BROTLI: _brotli_values, RANGE: _range_values}[coder](list(codes.values()))
 
@@ -42,7 +44,10 @@ def unpack(empty: dict[str, Code], coder: int, data: bytes, supports: bytes) -> 
     """
     if coder == BROTLI:
         return _fill_brotli(empty, data, supports)
-    return _fill(empty, _range_reader(data) if coder == RANGE else _laws_reader(data), supports)
+    if coder == RANGE:
+        return _fill(empty, _range_reader(data), supports)
+    halves, data = _unpack_halves(empty, data)
+    return _fill(empty, _laws_reader(data), supports, halves)
 
 
 def unpack_base(
@@ -54,7 +59,8 @@ def unpack_base(
         The codes, and the settings of those that are in layers, with what is dropped of their symbols.
     """
     settings: dict[str, Settings] = {}
-    names = iter(empty)
+    halves, data = _unpack_halves(empty, data)
+    names = iter([name for name in empty if name not in halves])
     coder = values.SymbolDecoder(data)
 
     def fill(rows: list[list[int]], code: Code) -> None:
@@ -63,7 +69,7 @@ def unpack_base(
         if layered:
             settings[name] = read
 
-    return _fill(empty, _ValueReader(fill, coder.finish), supports), settings
+    return _fill(empty, _ValueReader(fill, coder.finish), supports, halves), settings
 
 
 def _rows(code: Code) -> list[list[int]]:
@@ -82,6 +88,8 @@ def _range_values(codes: list[Code]) -> bytes:
 def _laws_values(codes: dict[str, Code], base: Mapping[str, Settings] | None) -> bytes:
     coder = values.SymbolEncoder()
     for name, code in codes.items():
+        if isinstance(code, HalfCode):
+            continue
         if base is not None and is_refinable(code):
             rows = drop_bits(code.symbols, base[name].drop).tolist()
             values.code_matrix(coder, rows, base[name], layered=True)
@@ -90,6 +98,25 @@ def _laws_values(codes: dict[str, Code], base: Mapping[str, Settings] | None) ->
         settings, _ = rates.choose(np.atleast_2d(code.symbols), dependent=dependent)
         values.code_matrix(coder, _rows(code), settings, dependent=dependent)
     return coder.finish()
+
+
+def _half_values(codes: dict[str, Code]) -> bytes:
+    """The half floats of all tensors, two bytes each."""
+    halves = [code.symbols for code in codes.values() if isinstance(code, HalfCode)]
+    return b"".join(symbols.astype("<u2").tobytes() for symbols in halves)
+
+
+def _unpack_halves(empty: dict[str, Code], data: bytes) -> tuple[dict[str, HalfCode], bytes]:
+    """Reads what `_half_values` wrote; the rest of the section stays."""
+    reader = Reader(data, "the section VALUES")
+    halves: dict[str, HalfCode] = {}
+    for name, code in empty.items():
+        if isinstance(code, HalfCode):
+            symbols = np.frombuffer(reader.take(2 * code.symbols.size), "<u2").astype(np.uint16)
+            if np.any(symbols & _HALF_EXPONENT == _HALF_EXPONENT):
+                raise CorruptFileError(f"a half float of the tensor {name} is not finite")
+            halves[name] = HalfCode(symbols.reshape(code.symbols.shape))
+    return halves, data[reader.position :]
 
 
 def _range_supports(codes: list[SinrCode]) -> bytes:
@@ -122,10 +149,17 @@ def _laws_reader(data: bytes) -> _ValueReader:
     return _ValueReader(fill, coder.finish)
 
 
-def _fill(empty: dict[str, Code], reader: _ValueReader, supports: bytes) -> dict[str, Code]:
+def _fill(
+    empty: dict[str, Code],
+    reader: _ValueReader,
+    supports: bytes,
+    halves: Mapping[str, HalfCode] | None = None,
+) -> dict[str, Code]:
     support_coder = entropy.BitDecoder(supports)
-    codes: dict[str, Code] = {}
+    codes: dict[str, Code] = dict(halves or {})
     for name, code in empty.items():
+        if name in codes:
+            continue
         rows = _rows(code)
         reader.fill(rows, code)
         symbols = np.array(rows, np.int32).reshape(code.symbols.shape)
@@ -184,9 +218,10 @@ def _fill_brotli(empty: dict[str, Code], data: bytes, supports: bytes) -> dict[s
         shape, size = code.symbols.shape, code.symbols.size
         part = symbols[at : at + size].astype(np.int32).reshape(shape)
         at += size
-        if not isinstance(code, SinrCode):
+        if isinstance(code, DenseCode):
             codes[name] = DenseCode(part, code.step)
             continue
+        assert isinstance(code, SinrCode)
         support = np.cumsum(gaps[index_at : index_at + size].reshape(shape) + 1, axis=1) - 1
         index_at += size
         if support.max() >= code.num_atoms:

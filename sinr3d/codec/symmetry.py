@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sinr3d.inr.mlp import Weights
-from sinr3d.inr.spec import AnySpec, InrSpec, SceneSpec
+from sinr3d.inr.spec import AnySpec, InrSpec, ModulatedSpec, SceneSpec
 
 
 def fold_phases(weights: Mapping[str, Tensor], spec: AnySpec) -> Weights:
@@ -27,7 +27,7 @@ def fold_phases(weights: Mapping[str, Tensor], spec: AnySpec) -> Weights:
 
     Args:
         weights: float32 tensors by name, of the network or of the networks of a scene.
-        spec: the same; networks that are not of sines are returned as they are.
+        spec: the same; networks that are not of sines, and latents, are returned as they are.
 
     Returns:
         New tensors; the same function but for the rounding of float32 to about 1e-6 of a phase.
@@ -84,6 +84,8 @@ def _networks(spec: AnySpec) -> list[tuple[str, InrSpec]]:
     """Networks and the prefixes of their tensors' names."""
     if isinstance(spec, SceneSpec):
         return [(f"{role}/", network) for role, network in spec.networks]
+    if isinstance(spec, ModulatedSpec):
+        return []  # its network is shared with others, and stays
     return [("", spec)]
 
 

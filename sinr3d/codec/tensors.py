@@ -3,6 +3,7 @@
     dense:    w = q * step
     trellis:  w = 2 q * step or (2 q - sign(q)) * step, by the parities of the symbols before
     sinr:     w = A x,  x = q * step on a sorted support of s atoms,  A regenerated from the seed
+    half:     w as a binary16 number
 
 Decoding is exact: sums of integer products, scaled once, so that the weights are the same bits everywhere.
 """
@@ -21,7 +22,7 @@ from sinr3d.sparse.dictionary import ATOM_SCALE, atoms, dictionary
 from sinr3d.sparse.omp import omp
 
 DENSE_ROLES = ("bias", "table")
-"""Tensors that are never coded otherwise than dense."""
+"""Tensors that are neither sparse-coded nor quantized along a trellis."""
 _ATOMS_AT_ONCE = 256  # bounds the memory that one vector takes
 
 
@@ -68,7 +69,15 @@ class SinrPlan:
     bits: int = 16
 
 
-Plan = DensePlan | TrellisPlan | SinrPlan
+@dataclass(frozen=True)
+class HalfPlan:
+    """Store every value as a binary16 number, not entropy-coded (COIN, Dupont et al. 2021).
+
+    Only for the coder "laws", and not for tables.
+    """
+
+
+Plan = DensePlan | TrellisPlan | SinrPlan | HalfPlan
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,14 @@ class SinrCode:
     num_atoms: int
 
 
-Code = DenseCode | TrellisCode | SinrCode
+@dataclass(frozen=True)
+class HalfCode:
+    """A tensor of finite binary16 numbers: `symbols` uint16, their bits, in the shape of the tensor."""
+
+    symbols: np.ndarray
+
+
+Code = DenseCode | TrellisCode | SinrCode | HalfCode
 
 
 @dataclass(frozen=True)
@@ -145,6 +161,23 @@ def encode_tensor(values: Tensor, tensor: TensorShape, plan: Plan, seed: int = 0
     return _encode_sinr({tensor.name: values}, [tensor], {tensor.name: plan}, seed)[tensor.name]
 
 
+def vector_length(tensor: TensorShape) -> int:
+    """Length of the vectors that a matrix is cut into: of latents their size, else by `sparse/blocks.py`."""
+    assert len(tensor.shape) == 2
+    return tensor.width if tensor.role == "latent" else blocks.vector_length(tensor.shape, tensor.width)
+
+
+def to_vectors(matrix: np.ndarray, tensor: TensorShape) -> np.ndarray:
+    """Cuts a matrix into vectors (n, length): of latents its rows, else by `sparse/blocks.py`."""
+    return matrix if tensor.role == "latent" else blocks.to_vectors(matrix, vector_length(tensor))
+
+
+def from_vectors(vectors: np.ndarray, tensor: TensorShape) -> np.ndarray:
+    """The matrix that `to_vectors` cut into these vectors."""
+    assert len(tensor.shape) == 2
+    return vectors if tensor.role == "latent" else blocks.from_vectors(vectors, tensor.shape)
+
+
 def decode_tensors(network: CodedNetwork) -> dict[str, Tensor]:
     """The weights that the integers stand for, float32; bit for bit the same on every machine."""
     return {
@@ -159,12 +192,13 @@ def decode_tensor(code: Code, tensor: TensorShape, seed: int) -> np.ndarray:
         return quantizer.dequantize(code.symbols, code.step)
     if isinstance(code, TrellisCode):
         return trellis.dequantize(code.symbols, code.step)
-    assert len(tensor.shape) == 2
-    length = blocks.vector_length(tensor.shape, tensor.width)
+    if isinstance(code, HalfCode):
+        return code.symbols.astype("<u2").view("<f2").astype(np.float32)
+    length = vector_length(tensor)
     vectors = np.empty((len(code.support), length), np.float32)
     for index, (support, symbols) in enumerate(zip(code.support, code.symbols, strict=True)):
         vectors[index] = _combine(support, symbols, length, seed) * (code.step * ATOM_SCALE)
-    return np.ascontiguousarray(blocks.from_vectors(vectors, tensor.shape))
+    return np.ascontiguousarray(from_vectors(vectors, tensor))
 
 
 def _combine(support: np.ndarray, symbols: np.ndarray, length: int, seed: int) -> np.ndarray:
@@ -180,12 +214,23 @@ def _combine(support: np.ndarray, symbols: np.ndarray, length: int, seed: int) -
 
 
 def _encode_values(
-    values: Tensor, tensor: TensorShape, plan: DensePlan | TrellisPlan
-) -> DenseCode | TrellisCode:
+    values: Tensor, tensor: TensorShape, plan: DensePlan | TrellisPlan | HalfPlan
+) -> DenseCode | TrellisCode | HalfCode:
+    if isinstance(plan, HalfPlan):
+        return _encode_half(values, tensor)
     if isinstance(plan, DensePlan):
         return DenseCode(rdoq.quantize(values.numpy(), plan.step, plan.slope), plan.step)
     assert tensor.role not in DENSE_ROLES, "biases and tables are not quantized along a trellis"
     return TrellisCode(rdoq.quantize_trellis(values.numpy(), plan.step, plan.slope), plan.step)
+
+
+def _encode_half(values: Tensor, tensor: TensorShape) -> HalfCode:
+    assert tensor.role != "table", "tables are dense"
+    with np.errstate(over="ignore"):
+        rounded = values.numpy().astype("<f2")
+    if not np.isfinite(rounded).all():
+        raise ValueError(f"{tensor.name} has values up to {values.abs().max()}, too large for half precision")
+    return HalfCode(rounded.view("<u2").astype(np.uint16))
 
 
 def _encode_sinr(
@@ -196,12 +241,11 @@ def _encode_sinr(
         plan = plans[tensor.name]
         if isinstance(plan, SinrPlan):
             assert tensor.role not in DENSE_ROLES, "biases are not sparse-coded (paper, section 3.2)"
-            assert len(tensor.shape) == 2
-            length = blocks.vector_length(tensor.shape, tensor.width)
+            length = vector_length(tensor)
             groups.setdefault((length, plan.num_atoms, plan.sparsity), []).append(tensor)
     codes: dict[str, SinrCode] = {}
-    for (length, num_atoms, sparsity), tensors in groups.items():
-        vectors = [blocks.to_vectors(weights[t.name].numpy(), length) for t in tensors]
+    for (_, num_atoms, sparsity), tensors in groups.items():
+        vectors = [to_vectors(weights[t.name].numpy(), t) for t in tensors]
         support, values = _sparse_code(np.concatenate(vectors), num_atoms, sparsity, seed)
         start = 0
         for tensor, part in zip(tensors, vectors, strict=True):

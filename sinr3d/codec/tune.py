@@ -22,9 +22,8 @@ from torch import Tensor
 
 from sinr3d.codec.quantizer import MAX_SYMBOL
 from sinr3d.codec.rates import code_lengths
-from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode, decode_tensor
+from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode, decode_tensor, vector_length
 from sinr3d.inr.spec import TensorShape, tensor_shapes
-from sinr3d.sparse import blocks
 from sinr3d.sparse.dictionary import ATOM_SCALE, atoms
 
 Loss = Callable[[Mapping[str, Tensor], torch.Generator], Tensor]
@@ -43,6 +42,7 @@ class TuneOptions:
         steps: optimizer steps; 0 leaves the codes as they are.
         slope: lambda, distortion for a bit.
         max_seconds: time budget; the schedule ends with it, so that the run depends on the machine's speed.
+        optimizer: "muon", or "adam" for all latents.
         muon_lr: peak rate of Muon, for dense hidden matrices, in weights.
         adam_lr: peak rate of Adam, for all other latents, in weights.
         seed: of the batches.
@@ -52,6 +52,7 @@ class TuneOptions:
     steps: int = 0
     slope: float = 0.0
     max_seconds: float | None = None
+    optimizer: str = "muon"
     muon_lr: float = 4e-3
     adam_lr: float = 2e-3
     seed: int = 0
@@ -155,7 +156,8 @@ class _Run:
         return replace(self.start, codes=codes)
 
     def _make_optimizers(self) -> list[torch.optim.Optimizer]:
-        hidden = {t.name for t in tensor_shapes(self.start.spec) if t.role == "hidden"}
+        with_muon = self.options.optimizer == "muon"
+        hidden = {t.name for t in tensor_shapes(self.start.spec) if t.role == "hidden" and with_muon}
         matrices = [x for name, x in self.latents.items() if name in hidden and isinstance(x, _Dense)]
         rest = [x for x in self.latents.values() if x not in matrices]
         optimizers: list[torch.optim.Optimizer] = []
@@ -240,8 +242,7 @@ class _Sinr(_Latent):
     """w = A x with x = q step on a fixed support."""
 
     def __init__(self, code: SinrCode, tensor: TensorShape, seed: int, device: str) -> None:
-        assert len(tensor.shape) == 2
-        self.shape, length = tensor.shape, blocks.vector_length(tensor.shape, tensor.width)
+        self.by_rows, self.shape, length = tensor.role == "latent", tensor.shape, vector_length(tensor)
         unit = np.stack([atoms(length, row, seed) for row in code.support]).astype(np.float32) * ATOM_SCALE
         self.atoms = torch.from_numpy(unit).to(device)  # (n, s, k1)
         self.scale = 1.0 / math.sqrt(code.support.shape[1])
@@ -249,13 +250,14 @@ class _Sinr(_Latent):
 
     def decode(self) -> Tensor:
         vectors = torch.einsum("ns,nsk->nk", self.rounded(), self.atoms)
-        if len(vectors) == 1 and vectors.numel() == self.shape[0] * self.shape[1]:
+        one = len(vectors) == 1 and vectors.numel() == math.prod(self.shape)
+        if self.by_rows or one or self.shape[0] != vectors.shape[1]:
             return vectors.reshape(self.shape)
-        return vectors.T if self.shape[0] == vectors.shape[1] else vectors.reshape(self.shape)
+        return vectors.T
 
 
 def _latent(code: Code, tensor: TensorShape, weights: Tensor, seed: int, device: str) -> _Latent:
     if isinstance(code, DenseCode):
         return _Dense(weights.detach().clone().float().to(device), code.step)
-    assert isinstance(code, SinrCode), "trellises are not tuned"
+    assert isinstance(code, SinrCode), "trellises and half floats are not tuned"
     return _Sinr(code, tensor, seed, device)

@@ -157,7 +157,7 @@ def test_unknown_version(version: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "bits"), [(b"\x08", "[3]"), (b"\x1f", "[3, 4]"), (b"\x80\x80\x80\x80\x40", "[34]")]
+    ("features", "bits"), [(b"\x40", "[6]"), (b"\xc7\x01", "[6, 7]"), (b"\x80\x80\x80\x80\x40", "[34]")]
 )
 def test_unknown_features(features: bytes, bits: str) -> None:
     with pytest.raises(UnsupportedFeatureError) as caught:
@@ -165,7 +165,7 @@ def test_unknown_features(features: bytes, bits: str) -> None:
     assert f"feature bits {bits}" in str(caught.value)
 
 
-@pytest.mark.parametrize("tag", [0, 7, 127])
+@pytest.mark.parametrize("tag", [0, 8, 127])
 def test_unknown_required_section(tag: int) -> None:
     _refused(file(section(tag, b"x")), UnsupportedFeatureError, f"a section {tag}, unknown")
 

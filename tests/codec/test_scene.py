@@ -14,7 +14,7 @@ from sinr3d.codec.container import SCENE as SCENE_FEATURE
 from sinr3d.codec.container import pack_container, unpack_container
 from sinr3d.codec.pipeline import decompress, pack_file
 from sinr3d.codec.scene import DefaultCameras, Pose, SceneDomain
-from sinr3d.errors import CorruptFileError, LimitError, SinrError, TruncatedFileError, UsageError
+from sinr3d.errors import CorruptFileError, LimitError, SinrError, TruncatedFileError
 from sinr3d.inr.spec import GridSpec, InrSpec, SceneSpec
 
 FLOATS = st.floats(-(2.0**60), 2.0**60, width=32)
@@ -222,7 +222,7 @@ def _scene(networks: list[InrSpec]) -> SceneSpec:
 def test_networks_round_trip(networks: list[InrSpec]) -> None:
     spec = _scene(networks)
     data = network.pack_spec(spec)
-    assert network.unpack_spec(data, scene=True) == spec
+    assert network.unpack_spec(data, features=SCENE_FEATURE) == spec
     assert data[0] == len(networks)
 
 
@@ -236,11 +236,6 @@ def test_roles_in_another_order_are_not_written() -> None:
     for roles in (("color", "field"), ("field",), ("field", "color", "proposal.1"), ("field", "field")):
         with pytest.raises(CorruptFileError):
             network.pack_spec(SceneSpec(tuple((role, one) for role in roles)))
-
-
-def test_a_grid_outside_a_scene_is_not_written() -> None:
-    with pytest.raises(UsageError, match="in a scene only"):
-        network.pack_spec(InrSpec(3, 1, 4, 1, grid=GridSpec((2.0,), 2, 4)))
 
 
 @pytest.mark.parametrize(
@@ -262,10 +257,17 @@ def test_grids_that_make_no_sense(grid: GridSpec, match: str) -> None:
         network.pack_spec(_scene([InrSpec(3, 4, 4, 1, grid=grid), InrSpec(3, 3, 4, 1)]))
 
 
-@pytest.mark.parametrize(("in_features", "frequencies"), [(2, 0), (3, 1)])
-def test_grids_take_three_plain_coordinates(in_features: int, frequencies: int) -> None:
-    spec = InrSpec(in_features, 4, 4, 1, frequencies=frequencies, grid=GridSpec((2.0,), 2, 4))
-    with pytest.raises(CorruptFileError, match="the format allows 3 and 0"):
+@pytest.mark.parametrize(("in_features", "dims", "frequencies"), [(2, 3, 0), (3, 2, 0), (3, 3, 1), (4, 4, 0)])
+def test_grids_take_two_or_three_plain_coordinates(in_features: int, dims: int, frequencies: int) -> None:
+    grid = GridSpec((2.0,), 2, 4, dims=dims)
+    spec = InrSpec(in_features, 4, 4, 1, frequencies=frequencies, grid=grid)
+    with pytest.raises(CorruptFileError, match="the format allows 2 or 3"):
+        network.pack_spec(spec)
+
+
+def test_grids_in_a_scene_take_three_coordinates() -> None:
+    spec = InrSpec(2, 4, 4, 1, grid=GridSpec((2.0,), 2, 4, dims=2))
+    with pytest.raises(CorruptFileError, match="in a scene has 2 inputs"):
         network.pack_spec(_scene([spec, InrSpec(3, 3, 4, 1)]))
 
 
@@ -293,7 +295,7 @@ def test_networks_refuse(at: int, value: bytes, error: type[SinrError]) -> None:
     data = bytearray(network.pack_spec(FILES[10].spec))
     data[at : at + len(value)] = value
     with pytest.raises(error) as caught:
-        network.unpack_spec(bytes(data), scene=True)
+        network.unpack_spec(bytes(data), features=SCENE_FEATURE)
     assert type(caught.value) is error
 
 
