@@ -10,7 +10,7 @@ rd            our default profile, codes tuned
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import brotli
@@ -21,10 +21,10 @@ from sinr3d.bench.experiments.runner import Context, Made
 from sinr3d.bench.experiments.settings import Coding
 from sinr3d.bench.store import Key
 from sinr3d.codec.header import Domain
-from sinr3d.codec.paper import BITS, paper_plans
+from sinr3d.codec.paper import BITS, few_bits, paper_plans
 from sinr3d.codec.pipeline import compress
 from sinr3d.codec.quantizer import step_for_bits
-from sinr3d.codec.tensors import DensePlan, Plan, SinrPlan
+from sinr3d.codec.tensors import DensePlan, Plan
 from sinr3d.config import EncodeOptions
 from sinr3d.encoder import FittedSignal, code_network
 from sinr3d.field import decode
@@ -44,6 +44,7 @@ class Codec:
         setting: for people.
         key: all that its bytes depend on, besides network and signal.
         code: does it.
+        beforehand: bytes of the prior that decoding needs besides.
         decodes: the bytes are a .sinr file, and not the weights as they are.
     """
 
@@ -51,6 +52,7 @@ class Codec:
     setting: str
     key: Key
     code: Code
+    beforehand: Callable[[], int] = lambda: 0
     decodes: bool = True
 
 
@@ -80,8 +82,8 @@ def measured(codec: Codec, data: bytes, fitted: FittedSignal, signal: Any, conte
     result = fitted.result
     if not codec.decodes:
         return Made(len(data), result.score, result.score, result.steps)
-    score = signal.score(on_cpu(decode(data, context.device).evaluate))
-    return Made(len(data), score, result.score, result.steps)
+    score = signal.score(on_cpu(decode(data, context.device, priors=context.priors).evaluate))
+    return Made(len(data), score, result.score, result.steps, codec.beforehand())
 
 
 def on_cpu(evaluate: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -124,8 +126,12 @@ def _inric_paper(fitted: FittedSignal, signal: Any) -> bytes:
 
 def uniform_file(weights: Weights, spec: InrSpec, domain: Domain) -> bytes:
     """Every tensor at 16 bits, Brotli: a whole file."""
-    steps = {t.name: step_for_bits(weights[t.name].numpy(), BITS) for t in tensor_shapes(spec)}
-    return compress(weights, spec, domain, {n: DensePlan(step) for n, step in steps.items()}, coder="brotli")
+    return compress(weights, spec, domain, uniform_plans(weights, spec), coder="brotli")
+
+
+def uniform_plans(weights: Weights, spec: InrSpec) -> dict[str, Plan]:
+    """Every tensor at 16 bits."""
+    return {t.name: DensePlan(step_for_bits(weights[t.name].numpy(), BITS)) for t in tensor_shapes(spec)}
 
 
 def _sinr(fitted: FittedSignal, signal: Any, num_atoms: int) -> bytes:
@@ -139,17 +145,6 @@ def _sinr_inric(num_atoms: int, bits: int) -> Code:
         return compress(weights, spec, signal.domain, few_bits(weights, spec, num_atoms, bits), coder="laws")
 
     return code
-
-
-def few_bits(weights: Weights, spec: InrSpec, num_atoms: int, bits: int) -> dict[str, Plan]:
-    """The paper's sparse codes with everything at fewer bits than 16."""
-    plans = paper_plans(weights, spec, num_atoms)
-    return {
-        name: replace(plan, bits=bits)
-        if isinstance(plan, SinrPlan)
-        else DensePlan(step_for_bits(weights[name].numpy(), bits))
-        for name, plan in plans.items()
-    }
 
 
 def _inric(context: Context, bits: int, seed: int) -> Codec:

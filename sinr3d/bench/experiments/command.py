@@ -147,6 +147,14 @@ def draw_reports(output: str | None, scale: str) -> tuple[Table, Any]:
 def _pieces_of(name: str) -> Callable[[Context], Iterable[Piece]]:
     if name in ("c1", "c2"):
         from sinr3d.bench.experiments.pictures import pieces
+    elif name in ("c3", "c4"):
+        from sinr3d.bench.experiments.meta import pieces
+    elif name == "scenes":
+        from sinr3d.bench.experiments.scenes import pieces
+    elif name == "occupancy":
+        from sinr3d.bench.experiments.shapes import pieces
+    elif name == "sparsity":
+        from sinr3d.bench.experiments.sparsity import pieces
     else:
         raise UsageError(f"no experiment is called {name!r}")
     return pieces

@@ -6,6 +6,7 @@ from sinr3d.baselines import images
 from sinr3d.bench.experiments import inputs
 from sinr3d.bench.experiments.codecs import Codec, codecs_of, measured
 from sinr3d.bench.experiments.fits import Fits, spec_of
+from sinr3d.bench.experiments.grids import grid_pieces
 from sinr3d.bench.experiments.inputs import Input
 from sinr3d.bench.experiments.runner import Context, Made, Piece
 from sinr3d.encoder import FittedSignal
@@ -21,7 +22,8 @@ def pieces(context: Context) -> list[Piece]:
         MissingFileError: a picture is not there.
     """
     found = inputs.pictures(context.scale.pictures, context.data)
-    return [*network_pieces(context, found, "image"), *reference_pieces(context, found)]
+    networks = network_pieces(context, found, "image")
+    return [*networks, *grid_pieces(context, found), *reference_pieces(context, found)]
 
 
 def network_pieces(context: Context, found: Sequence[Input], kind: str) -> Iterator[Piece]:

@@ -27,6 +27,7 @@ class Made:
         float_score: of the network before coding; None where there is none.
         steps: of its fit.
         beforehand: bytes that both sides must have besides.
+        seconds: to code, decode and score, where that was done before.
     """
 
     num_bytes: int
@@ -34,6 +35,7 @@ class Made:
     float_score: float | None = None
     steps: int = 0
     beforehand: int = 0
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -198,7 +200,7 @@ def _row(piece: Piece, prepared: Any, settings: str) -> Row:
         made.score,
         made.float_score,
         made.steps,
-        time.monotonic() - start,
+        time.monotonic() - start if made.seconds is None else made.seconds,
         settings,
         sinr3d.__version__,
     )

@@ -122,13 +122,17 @@ class Meta:
 
 @dataclass(frozen=True)
 class Grid:
-    """SHACIRA's feature grid and how long it is trained; see `baselines/shacira.py`."""
+    """SHACIRA, a feature grid for each signal (`baselines/shacira.py`).
 
+    Attributes:
+        qualities: each gives a size of the tables and a price of a bit.
+        steps: of a fit.
+        batch: coordinates a step.
+    """
+
+    qualities: tuple[float, ...] = (50.0,)
     steps: int = 2000
     batch: int = 4096
-    levels: int = 8
-    log2_entries: int = 11
-    slopes: tuple[float, ...] = (1.0,)
 
 
 @dataclass(frozen=True)
@@ -232,11 +236,9 @@ class SparsityScale(PictureScale):
 
     Attributes:
         ratios: s / k1 that are tried, rising.
-        losses: dB that a sparse code may lose against 16 bits.
     """
 
     ratios: tuple[float, ...] = (0.2, 0.3, 0.4, 0.499)
-    losses: tuple[float, ...] = (0.1, 0.5)
 
 
 KINDS: dict[str, type[Scale]] = {
