@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -110,7 +111,9 @@ class _Group:
         self.gradients = make_gradients(spec, self.weights)
         self.optimizers = optimizers_of(spec, self.weights, options.optimizer)
         self.generators = [torch.Generator().manual_seed(options.seed + 1) for _ in signals]
-        self.targets: list[Tensor] = []
+        self.common_loss = _common_loss(signals)
+        self.counts: list[int] = []
+        self.coords, self.targets = torch.empty(0), torch.empty(0)
         self.last_scores: list[float] = []
         self.best: list[Weights] = [{} for _ in signals]
         self.best_scores = [float("-inf")] * len(signals)
@@ -125,24 +128,25 @@ class _Group:
         """Draws a batch for each; coords (I, N, d), zeros after a signal that has fewer than the others."""
         pairs = zip(self.signals, self.generators, strict=True)
         drawn = [signal.sample(self.options.batch, generator) for signal, generator in pairs]
-        device = self.options.device
-        self.targets = [targets.to(device) for _, targets in drawn]
-        coords = [coords for coords, _ in drawn]
-        return torch.nn.utils.rnn.pad_sequence(coords, batch_first=True).to(device)
+        self.counts = [len(coords) for coords, _ in drawn]
+        self.targets = _padded([targets for _, targets in drawn], self.targets).to(self.options.device)
+        self.coords = _padded([coords for coords, _ in drawn], self.coords).to(self.options.device)
+        return self.coords
 
     def _output_gradient(self, outputs: Tensor, network: int, first: int) -> Tensor:
         """See OutputGradient. The loss of a signal is the mean over its samples, so parts add up to it."""
+        chosen = slice(network, network + len(outputs))
+        targets = self.targets[chosen, first : first + outputs.shape[1]]
+        counts = self.counts[chosen]
+        if self.common_loss is not None and min(counts) == self.targets.shape[1]:
+            share = len(outputs) * outputs.shape[1] / counts[0]
+            return _gradient(self.common_loss, outputs, targets).mul_(share)
         gradient = torch.zeros_like(outputs)
-        for i in range(len(outputs)):
-            targets = self.targets[network + i]
-            part = targets[first : first + outputs.shape[1]]
-            if len(part) == 0:
-                continue
-            leaf = outputs[i, : len(part)].detach().requires_grad_()
-            with torch.enable_grad():
-                loss = self.signals[network + i].loss(leaf, part)
-            (slope,) = torch.autograd.grad(loss, leaf)
-            torch.mul(slope, len(part) / len(targets), out=gradient[i, : len(part)])
+        for i, count in enumerate(counts):
+            rows = min(count - first, outputs.shape[1])
+            if rows > 0:
+                loss = self.signals[network + i].loss
+                gradient[i, :rows] = _gradient(loss, outputs[i, :rows], targets[i, :rows]) * (rows / count)
         return gradient
 
     @torch.no_grad()
@@ -160,6 +164,28 @@ class _Group:
         if self.options.device != "cpu":
             return evaluate(self.spec, weights, coords.to(self.options.device)).cpu()
         return torch.cat([evaluate(self.spec, weights, part) for part in coords.split(_SCORED_ROWS)])
+
+
+def _padded(parts: list[Tensor], buffer: Tensor) -> Tensor:
+    """Parts (n_i, d) as one tensor (I, max n_i, d), in the buffer if that fits: fresh memory is slow."""
+    if any(len(part) != len(parts[0]) for part in parts):
+        return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
+    if buffer.shape != (len(parts), *parts[0].shape) or buffer.device != parts[0].device:
+        return torch.stack(parts)
+    return torch.stack(parts, out=buffer)
+
+
+def _common_loss(signals: Sequence[Signal]) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """The loss of all signals where it is one static method: it then knows nothing of the signal."""
+    losses: set[Any] = {signal.loss for signal in signals}
+    return losses.pop() if len(losses) == 1 and isinstance(signals[0].loss, FunctionType) else None
+
+
+def _gradient(loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> Tensor:
+    leaf = outputs.detach().requires_grad_()
+    with torch.enable_grad():
+        value = loss(leaf, targets)
+    return torch.autograd.grad(value, leaf)[0]
 
 
 class _Workers:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sinr3d.inr.encoding import frequency_encoding
 from sinr3d.inr.layers import SLOPES
@@ -63,6 +64,9 @@ class AutogradGradients:
 class DirectGradients:
     """The formulas above, for real activations without a grid; equals autograd up to rounding.
 
+    The bias of the first layer is a further column of its matrix, and the few outputs are rows (out_features,
+    N): products with few columns are slow.
+
     Args:
         spec: the networks.
         weights: (I, *shape) float32.
@@ -72,63 +76,86 @@ class DirectGradients:
     def __init__(
         self, spec: InrSpec, weights: Mapping[str, Tensor], cached_values: int = _CACHED_VALUES
     ) -> None:
-        self.spec, self.slope = spec, SLOPES[spec.activation]
-        names = ["first", *(f"hidden.{layer}" for layer in range(spec.hidden_layers)), "last"]
-        scaled = spec.activation != "relu"
-        self.omegas = [spec.first_omega, *(spec.hidden_omega for _ in range(spec.hidden_layers)), 1.0]
-        self.omegas = self.omegas if scaled else [1.0] * len(names)
-        self.matrices = [weights[f"{name}.weight"] for name in names]
-        self.biases = [weights[f"{name}.bias"] for name in names]
-        self.count, self.device = len(self.biases[0]), self.biases[0].device
+        self.spec, self.weights, self.slope = spec, weights, SLOPES[spec.activation]
         for value in weights.values():
             value.grad = torch.zeros_like(value)
-        self.scaled_matrices = [torch.empty_like(value) for value in self.matrices]
-        self.scaled_biases = [torch.empty_like(value) for value in self.biases]
-        self.cached_rows = max(1, cached_values // spec.width) if self.device.type == "cpu" else math.inf
+        first = weights["first.weight"]
+        self.count, self.device = len(first), first.device
+        is_scaled = spec.activation != "relu"
+        self.first_omega, self.hidden_omega = (
+            (spec.first_omega, spec.hidden_omega) if is_scaled else (1.0, 1.0)
+        )
+        self.first = torch.empty(self.count, spec.width, spec.first_inputs + 1, device=self.device)
+        self.first_gradient = torch.empty(self.count, spec.first_inputs + 1, spec.width, device=self.device)
+        names = [f"hidden.{layer}" for layer in range(spec.hidden_layers)]
+        self.matrices = [f"{name}.weight" for name in names]
+        self.biases = [f"{name}.bias" for name in names]
+        self.scaled = {name: torch.empty_like(weights[name]) for name in (*self.matrices, *self.biases)}
+        self.cached_rows = max(1, cached_values // spec.width) if self.device.type == "cpu" else 1 << 40
         self.buffers: dict[tuple[int, int], _Buffers] = {}
 
     @torch.no_grad()
     def take(self, coords: Tensor, output_gradient: OutputGradient) -> None:
         """See Gradients."""
-        for layer, omega in enumerate(self.omegas):
-            torch.mul(self.matrices[layer], omega, out=self.scaled_matrices[layer])
-            torch.mul(self.biases[layer], omega, out=self.scaled_biases[layer])
-            _grad(self.matrices[layer]).zero_()
-            _grad(self.biases[layer]).zero_()
+        self._begin()
         samples = coords.shape[1]
-        parts = math.ceil(samples / self.cached_rows)
-        rows = math.ceil(samples / parts)
-        networks = self.count if self.cached_rows == math.inf else max(1, int(self.cached_rows // rows))
+        rows = math.ceil(samples / math.ceil(samples / self.cached_rows))
+        networks = max(1, self.cached_rows // rows)
         for network in range(0, self.count, networks):
             for first in range(0, samples, rows):
                 part = coords[network : network + networks, first : first + rows]
-                self._take_part(
-                    frequency_encoding(part, self.spec.frequencies), network, first, output_gradient
-                )
+                values = frequency_encoding(part, self.spec.frequencies)
+                self._take_part(values, network, first, output_gradient)
+        self._end()
+
+    def _begin(self) -> None:
+        """Folds the frequencies into the weights; gradients are of these until `_end`."""
+        torch.mul(self.weights["first.weight"], self.first_omega, out=self.first[:, :, :-1])
+        torch.mul(self.weights["first.bias"], self.first_omega, out=self.first[:, :, -1])
+        for name, value in self.scaled.items():
+            torch.mul(self.weights[name], self.hidden_omega, out=value)
+        for value in self.weights.values():
+            _grad(value).zero_()
+        self.first_gradient.zero_()
+
+    def _end(self) -> None:
+        for name in self.scaled:
+            _grad(self.weights[name]).mul_(self.hidden_omega)
+        weight, bias = self.first_gradient[:, :-1].mT, self.first_gradient[:, -1]
+        torch.mul(weight, self.first_omega, out=_grad(self.weights["first.weight"]))
+        torch.mul(bias, self.first_omega, out=_grad(self.weights["first.bias"]))
 
     def _take_part(self, values: Tensor, network: int, first: int, output_gradient: OutputGradient) -> None:
         chosen = slice(network, network + len(values))
         buffers = self._buffers(len(values), values.shape[1])
-        inputs = [values]
-        for layer, (slopes, outputs) in enumerate(zip(buffers.slopes, buffers.values, strict=True)):
-            self._linear(layer, chosen, inputs[-1], slopes)
-            self.slope(slopes, outputs)
-            inputs.append(outputs)
-        last = len(self.omegas) - 1
-        self._linear(last, chosen, inputs[-1], buffers.outputs)
-        gradient = output_gradient(buffers.outputs, network, first)
-        for layer in range(last, -1, -1):
-            omega = self.omegas[layer]
-            _grad(self.matrices[layer])[chosen].baddbmm_(gradient.mT, inputs[layer], alpha=omega)
-            bias = _grad(self.biases[layer])[chosen, None]
-            bias.baddbmm_(buffers.ones, gradient, alpha=omega)
-            if layer > 0:
-                torch.bmm(gradient, self.scaled_matrices[layer][chosen], out=buffers.gradient)
-                gradient = buffers.slopes[layer - 1].mul_(buffers.gradient)
+        values = functional.pad(values, (0, 1), value=1.0)
+        torch.bmm(values, self.first[chosen].mT, out=buffers.slopes[0])
+        self.slope(buffers.slopes[0], buffers.values[0])
+        for layer, (matrix, bias) in enumerate(zip(self.matrices, self.biases, strict=True)):
+            weight, outputs = self.scaled[matrix][chosen].mT, buffers.slopes[layer + 1]
+            torch.baddbmm(self.scaled[bias][chosen, None], buffers.values[layer], weight, out=outputs)
+            self.slope(outputs, buffers.values[layer + 1])
+        self._take_outputs(buffers, chosen, first, output_gradient)
+        for layer in range(self.spec.hidden_layers, 0, -1):
+            matrix, bias = self.matrices[layer - 1], self.biases[layer - 1]
+            gradient = buffers.slopes[layer].mul_(buffers.gradient)
+            _grad(self.weights[matrix])[chosen].baddbmm_(gradient.mT, buffers.values[layer - 1])
+            _grad(self.weights[bias])[chosen, None].baddbmm_(buffers.ones, gradient)
+            torch.bmm(gradient, self.scaled[matrix][chosen], out=buffers.gradient)
+        gradient = buffers.slopes[0].mul_(buffers.gradient)
+        self.first_gradient[chosen].baddbmm_(values.mT, gradient)
 
-    def _linear(self, layer: int, chosen: slice, inputs: Tensor, outputs: Tensor) -> None:
-        weight, bias = self.scaled_matrices[layer][chosen], self.scaled_biases[layer][chosen, None]
-        torch.baddbmm(bias, inputs, weight.mT, out=outputs)
+    def _take_outputs(
+        self, buffers: "_Buffers", chosen: slice, first: int, output_gradient: OutputGradient
+    ) -> None:
+        """The last layer, there and back: leaves dL/dx of it in `buffers.gradient`."""
+        weight, bias = self.weights["last.weight"], self.weights["last.bias"]
+        torch.bmm(weight[chosen], buffers.values[-1].mT, out=buffers.outputs)
+        buffers.outputs.add_(bias[chosen, :, None])
+        gradient = output_gradient(buffers.outputs.mT.contiguous(), chosen.start, first)
+        _grad(weight)[chosen].baddbmm_(gradient.mT, buffers.values[-1])
+        _grad(bias)[chosen].add_(gradient.sum(1))
+        torch.bmm(gradient, weight[chosen], out=buffers.gradient)
 
     def _buffers(self, networks: int, samples: int) -> "_Buffers":
         key = (networks, samples)
@@ -138,16 +165,14 @@ class DirectGradients:
 
 
 class _Buffers:
-    """Memory of one part of a batch: of each layer values and slopes, of the last one outputs."""
+    """Memory of one part of a batch: of each layer values and slopes, of the last one outputs, as rows."""
 
     def __init__(self, spec: InrSpec, networks: int, samples: int, device: torch.device) -> None:
-        def empty(features: int) -> Tensor:
-            return torch.empty(networks, samples, features, device=device)
-
-        layers = range(spec.hidden_layers + 1)
-        self.values = [empty(spec.width) for _ in layers]
-        self.slopes = [empty(spec.width) for _ in layers]
-        self.gradient, self.outputs = empty(spec.width), empty(spec.out_features)
+        size = (networks, samples, spec.width)
+        self.values = [torch.empty(size, device=device) for _ in range(spec.hidden_layers + 1)]
+        self.slopes = [torch.empty(size, device=device) for _ in range(spec.hidden_layers + 1)]
+        self.gradient = torch.empty(size, device=device)
+        self.outputs = torch.empty(networks, spec.out_features, samples, device=device)
         self.ones = torch.ones(networks, 1, samples, device=device)
 
 

@@ -56,9 +56,10 @@ class ImageSignal:
         if total <= count:
             return self._coords, self._targets
         index = torch.randint(total, (count,), generator=generator)
-        return self._coords[index], self._targets[index]
+        return self._coords.index_select(0, index), self._targets.index_select(0, index)
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    @staticmethod
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error."""
         return functional.mse_loss(outputs, targets)
 

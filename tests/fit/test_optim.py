@@ -47,3 +47,22 @@ def test_a_step_at_rate_zero_changes_nothing():
     for optimizer in optimizers:
         optimizer.step()
     assert all(torch.equal(before[name], value) for name, value in network.weights().items())
+
+
+@pytest.mark.parametrize("name", ["adam", "muon"])
+def test_the_l1_norm_pulls_every_weight_to_its_origin(name: str):
+    network = build(default_spec(2, 3, 8))
+    origin = {key: value + 1.0 for key, value in network.weights().items()}
+    for start, sign in ((None, None), (origin, -1.0)):
+        options = OptimizerOptions(name, l1=0.25, origin=start)
+        optimizers = make_optimizers(network, options)
+        set_cosine_rate(optimizers, 1.0)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        (0.0 * network(torch.zeros(4, 2))).sum().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        for tensor in network.named_tensors().values():
+            wanted = 0.25 * (torch.sign(tensor) if sign is None else torch.full_like(tensor, sign))
+            assert tensor.grad is not None
+            assert torch.equal(tensor.grad, wanted)
