@@ -48,5 +48,5 @@ class WeighedWaves(Waves):
         super().__init__(size, shift)
         self.weight = weight
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.weight * torch.nn.functional.mse_loss(outputs, targets)
