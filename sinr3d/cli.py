@@ -19,7 +19,7 @@ from tyro.conf import Positional, arg
 import sinr3d
 from sinr3d import console, files
 from sinr3d.cli_scenes import Export, Render, Restore
-from sinr3d.console import Force, Json, Output
+from sinr3d.console import Force, Json, Output, Priors
 from sinr3d.errors import SinrError, TruncatedFileError, UsageError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Encode:
             raise UsageError(f"{self.output}: the output of encode ends in .sinr")
         files.check_output(self.output, force=self.force)
         from sinr3d.encoder import encode_signal
-        from sinr3d.inr.spec import InrSpec
+        from sinr3d.inr.spec import InrSpec, ModulatedSpec
 
         options = self.options()
         start = time.monotonic()
@@ -123,6 +123,7 @@ class Encode:
             encoded = encode_signal(signal, options, on_progress)
         files.write_bytes(self.output, encoded.data)
         spec, score = encoded.spec, console.score_text
+        num_weights, spec = spec.num_weights, spec.base if isinstance(spec, ModulatedSpec) else spec
         assert isinstance(spec, InrSpec)
         result = {
             "output": self.output,
@@ -134,7 +135,7 @@ class Encode:
             "width": spec.width,
             "hidden_layers": spec.hidden_layers,
             "activation": spec.activation,
-            "weights": spec.num_weights,
+            "weights": num_weights,
             "steps": encoded.steps,
             "seconds": round(time.monotonic() - start, 2),
             "interrupted": encoded.interrupted,
@@ -146,7 +147,7 @@ class Encode:
         console.say(
             f"{self.output}: {len(encoded.data):,} bytes, {score(encoded.metric, encoded.score)} "
             f"(before coding {score(encoded.metric, encoded.float_score)}), {spec.activation} "
-            f"{spec.width} x {spec.hidden_layers}, {spec.num_weights:,} weights, {result['seconds']:.0f} s"
+            f"{spec.width} x {spec.hidden_layers}, {num_weights:,} weights, {result['seconds']:.0f} s"
         )
         if encoded.interrupted:
             steps = encoded.steps
@@ -168,8 +169,8 @@ class Encode:
 class Decode:
     """Decode a .sinr file: an image to .png ..., a shape or a scene to a mesh (.ply .obj .stl .glb .off).
 
-    Needs no option that encoding chose. Of a scene this is its surface with colors, as sinr3d mesh makes it;
-    pictures of it are made by sinr3d render.
+    Needs no option that encoding chose; a file that builds on a prior needs the prior's file (--priors). Of a
+    scene this is its surface with colors, as sinr3d mesh makes it; pictures of it are made by sinr3d render.
     """
 
     input: Positional[str]
@@ -182,6 +183,9 @@ class Decode:
     """Shapes and scenes: pieces below this share of the largest one's volume are dropped; 0 keeps all."""
     format: str | None = None
     """Suffix of the output, where its name has none: .png, .glb, ..."""
+    priors: Priors = None
+    """Folder of the .prior that the file builds on, if it does; by default $SINR3D_PRIORS and
+    ~/.cache/sinr3d/priors."""
     device: str = "cpu"
     """auto, cpu, cuda or cuda:n."""
     force: Force = False
@@ -190,7 +194,7 @@ class Decode:
     def run(self) -> None:
         """Decodes to a file."""
         files.check_output(self.output, force=self.force)
-        field = console.open_field(self.input, self.device)
+        field = console.open_field(self.input, self.device, self.priors)
         if field.kind == "image":
             import io
 
@@ -230,6 +234,9 @@ class Mesh:
     """Pieces below this share of the largest one's volume are dropped; 0 keeps all."""
     format: str | None = None
     """Suffix of the output, where its name has none."""
+    priors: Priors = None
+    """Folder of the .prior that the file builds on, if it does; by default $SINR3D_PRIORS and
+    ~/.cache/sinr3d/priors."""
     device: str = "cpu"
     """auto, cpu, cuda or cuda:n."""
     force: Force = False
@@ -238,7 +245,7 @@ class Mesh:
     def run(self) -> None:
         """Meshes to a file."""
         files.check_output(self.output, force=self.force)
-        field = console.open_field(self.input, self.device)
+        field = console.open_field(self.input, self.device, self.priors)
         how = {"iso": self.iso, "min_part": self.min_part, "scene_frame": self.frame == "nerfstudio"}
         console.write_mesh(field, self.output, self.format, resolution=self.resolution, **how)
 
@@ -261,6 +268,9 @@ class Eval:
     """Scenes: which views."""
     resize: float = 1.0
     """Scenes: 0.25 scores at a quarter of the width (ns-train's camera-res-scale-factor)."""
+    priors: Priors = None
+    """Folder of the .prior that the file builds on, if it does; by default $SINR3D_PRIORS and
+    ~/.cache/sinr3d/priors."""
     device: str = "cpu"
     """auto, cpu, cuda or cuda:n."""
     json: Json = False
@@ -271,7 +281,7 @@ class Eval:
         from sinr3d import evaluation
 
         data = files.read_bytes(self.input)
-        field = console.decode_bytes(data, self.input, console.device_named(self.device))
+        field = console.decode_bytes(data, self.input, console.device_named(self.device), self.priors)
         with console.fraction_bar("scoring") as on_progress:
             views = evaluation.ViewOptions(self.split, self.resize, on_progress)
             result = evaluation.evaluate_field(field, len(data), self.reference, views)
@@ -289,6 +299,9 @@ class Info:
     """The .sinr file, or - for standard input."""
     verify: bool = False
     """Decode the weights too, to be sure that the file is whole."""
+    priors: Priors = None
+    """Folder of the .prior that the file builds on, if it does; by default $SINR3D_PRIORS and
+    ~/.cache/sinr3d/priors."""
     json: Json = False
     """Print as JSON on standard output."""
 
@@ -301,7 +314,7 @@ class Info:
             facts = describe(data)
             _say_layers(facts, refuse=self.verify)
         if self.verify:
-            console.decode_bytes(data, self.input, "cpu")
+            console.decode_bytes(data, self.input, "cpu", self.priors)
             facts["verified"] = True
         if self.json:
             console.print_json(facts)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Output = Annotated[str, arg(aliases=["-o"], metavar="PATH")]
 Force = Annotated[bool, arg(aliases=["-f"])]
 Json = Annotated[bool, arg()]
+Priors = Annotated[str | None, arg(metavar="DIR")]
 
 
 def say(text: str) -> None:
@@ -52,15 +53,15 @@ def device_named(name: str) -> str:
     return pick_device(name)
 
 
-def open_field(path: str, device: str) -> "sinr3d.Field":
+def open_field(path: str, device: str, priors: str | None = None) -> "sinr3d.Field":
     """Reads and decodes a file, or standard input."""
-    return decode_bytes(files.read_bytes(path), path, device_named(device))
+    return decode_bytes(files.read_bytes(path), path, device_named(device), priors)
 
 
-def decode_bytes(data: bytes, path: str, device: str) -> "sinr3d.Field":
+def decode_bytes(data: bytes, path: str, device: str, priors: str | None = None) -> "sinr3d.Field":
     """Decodes bytes; errors name the path."""
     with files.naming(path):
-        return sinr3d.decode(data, device)
+        return sinr3d.decode(data, device, priors=priors)
 
 
 def output_suffix(output: str, given: str | None, default: str, known: tuple[str, ...]) -> str:

@@ -31,13 +31,16 @@ class ViewOptions:
     on_progress: Callable[[float], None] | None = None
 
 
-def evaluate_file(data: bytes, reference: str | Path, device: str = "cpu") -> dict[str, Any]:
+def evaluate_file(
+    data: bytes, reference: str | Path, device: str = "cpu", *, priors: str | Path | None = None
+) -> dict[str, Any]:
     """Decodes a file and scores it against its original.
 
     Args:
         data: the .sinr file.
         reference: path of the image, mesh or volume that it was made from; of a scene, of the data set.
         device: where the field is evaluated.
+        priors: folder of the prior that the file builds on, if it does.
 
     Returns:
         kind and bytes; "psnr" (dB; infinite where all samples are equal), "ssim" (None where the image is
@@ -48,7 +51,7 @@ def evaluate_file(data: bytes, reference: str | Path, device: str = "cpu") -> di
     Raises:
         SinrError: the file or the reference is refused, or they do not belong together.
     """
-    return evaluate_field(decode(data, device), len(data), reference)
+    return evaluate_field(decode(data, device, priors=priors), len(data), reference)
 
 
 def evaluate_field(

@@ -16,7 +16,8 @@ from sinr3d.codec.scene import SceneDomain
 from sinr3d.errors import MissingFileError, UsageError
 from sinr3d.files import naming
 from sinr3d.inr.mlp import evaluate
-from sinr3d.inr.spec import InrSpec, SceneSpec
+from sinr3d.inr.modulated import evaluate_patches
+from sinr3d.inr.spec import InrSpec, ModulatedSpec, SceneSpec
 
 if TYPE_CHECKING:
     from sinr3d.radiance.cameras import Camera
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sinr3d.radiance.render import Picture
 
 Progress = Callable[[float], None]
+_POINTS_AT_ONCE = 1 << 14  # of a modulated image: bounds the memory of shifts
 
 
 class Field:
@@ -50,23 +52,38 @@ class Field:
         self.record: Record | None = contents.record
         self.weights = contents.weights
         self._device = torch.device(device)
-        self._on_device = {name: value.to(self._device) for name, value in contents.weights.items()}
+        tensors = contents.weights
+        if isinstance(contents.spec, ModulatedSpec):
+            tensors = tensors | (contents.shared or {})
+        self._on_device = {name: value.to(self._device) for name, value in tensors.items()}
 
     @property
     def spec(self) -> InrSpec:
-        """The network.
+        """The network whose weights are `weights`.
 
         Raises:
-            UsageError: the field is a scene, whose networks are in `contents.spec`.
+            UsageError: the field is a scene, or an image of latents; what they are is in `contents.spec`.
         """
-        if not isinstance(self.contents.spec, InrSpec):
+        if isinstance(self.contents.spec, SceneSpec):
             raise UsageError(f"the field is of kind {self.kind}: a scene of several networks, not one")
+        if isinstance(self.contents.spec, ModulatedSpec):
+            raise UsageError("the field is an image of latents: its network is that of its prior")
         return self.contents.spec
 
     def evaluate(self, coords: Tensor) -> Tensor:
         """Raw outputs (N, out_features), on the CPU, at normalised coords (N, in_features) in [-1, 1]."""
         with torch.no_grad():
-            return evaluate(self.spec, self._on_device, coords.to(self._device, torch.float32)).cpu()
+            points = coords.to(self._device, torch.float32)
+            if isinstance(self.contents.spec, ModulatedSpec):
+                return self._evaluate_patches(self.contents.spec, points).cpu()
+            return evaluate(self.spec, self._on_device, points).cpu()
+
+    def _evaluate_patches(self, spec: ModulatedSpec, points: Tensor) -> Tensor:
+        assert isinstance(self.domain, ImageDomain)
+        size, latents = (self.domain.width, self.domain.height), self._on_device["latents"]
+        parts = points.split(_POINTS_AT_ONCE)
+        values = [evaluate_patches(spec.base, self._on_device, latents, p, spec.patch, size) for p in parts]
+        return torch.cat(values)
 
     def __call__(self, coords: np.ndarray | Tensor | list) -> np.ndarray:
         """The signal at any coordinates.
@@ -84,7 +101,8 @@ class Field:
         """
         if not isinstance(coords, np.ndarray | list):
             coords = torch.as_tensor(coords).detach().cpu().numpy()
-        spec = self.spec
+        known = self.contents.spec
+        spec = known.base if isinstance(known, ModulatedSpec) else self.spec
         points = np.asarray(coords, np.float64)
         if points.ndim < 1 or points.shape[-1] != spec.in_features:
             raise ValueError(f"coords are (..., {spec.in_features}), got shape {points.shape}")
@@ -184,19 +202,28 @@ class Field:
         return occupancy.decode(self.evaluate, self.domain, resolution, iso, progress, min_part)
 
 
-def decode(data: bytes | bytearray | memoryview, device: str = "cpu") -> Field:
+def decode(
+    data: bytes | bytearray | memoryview, device: str = "cpu", *, priors: str | Path | None = None
+) -> Field:
     """Decodes the bytes of a .sinr file.
 
     A progressive file may be cut short: the field is coarser then, and a warning is logged under "sinr3d".
 
+    Args:
+        data: the file.
+        device: where the field is evaluated.
+        priors: folder of `<id>.prior`, for files that build on one; $SINR3D_PRIORS and ~/.cache/sinr3d/priors
+            are looked in after it.
+
     Raises:
-        SinrError: CorruptFileError and its kinds, UnsupportedVersionError or UnsupportedFeatureError.
+        SinrError: CorruptFileError and its kinds, UnsupportedVersionError, UnsupportedFeatureError, or
+            MissingPriorError, which says how the prior is made.
     """
-    return Field(decompress(bytes(data)), device)
+    return Field(decompress(bytes(data), priors), device)
 
 
-def open(path: str | Path, device: str = "cpu") -> Field:
-    """Reads and decodes a .sinr file.
+def open(path: str | Path, device: str = "cpu", *, priors: str | Path | None = None) -> Field:
+    """Reads and decodes a .sinr file; `priors` is as of `decode`.
 
     Raises:
         MissingFileError: there is no such file.
@@ -207,4 +234,4 @@ def open(path: str | Path, device: str = "cpu") -> Field:
     except OSError as error:
         raise MissingFileError(f"{path}: {error.strerror or error}") from error
     with naming(path):
-        return decode(data, device)
+        return decode(data, device, priors=priors)

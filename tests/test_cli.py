@@ -302,7 +302,7 @@ def broken(data: bytes) -> dict[str, tuple[bytes, int, str]]:
         "damaged": (data[:-30] + bytes([data[-30] ^ 4]) + data[-29:], 3, "checksum"),
         "too long": (data + b"\0", 3, "too many"),
         "newer version": (data[:4] + b"\x09" + data[5:], 4, "format version 9"),
-        "unknown feature": (data[:5] + b"\x10" + data[6:], 4, "feature bits [4]"),
+        "unknown feature": (data[:5] + b"\x40" + data[6:], 4, "feature bits [6]"),
     }
 
 

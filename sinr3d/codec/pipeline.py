@@ -135,7 +135,7 @@ def pack_file(
     return container.pack_container(payloads, features | container.PROGRESSIVE, refinements)
 
 
-def decompress(data: bytes, priors: Path | None = None) -> Contents:
+def decompress(data: bytes, priors: str | Path | None = None) -> Contents:
     """The bytes of a .sinr file to the network and its domain.
 
     A progressive file may be cut short anywhere behind its base; a warning is logged then.

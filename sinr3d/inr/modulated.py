@@ -1,6 +1,6 @@
 """One network shared by many signals, each a latent vector that shifts its activations (COIN++)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ def evaluate_modulated(
         ValueError: the base has a feature grid or complex layers.
     """
     shifts = _shifts(base, tensors, latents)
-    return _evaluate(base, tensors, coords, [shift[:, None, :] for shift in shifts])
+    return _evaluate(base, tensors, coords, (shift[:, None, :] for shift in shifts))
 
 
 def evaluate_patches(
@@ -63,8 +63,9 @@ def evaluate_patches(
         (N, out_features).
     """
     index, local = locate(coords, patch, size)
-    shifts = _shifts(base, tensors, latents)
-    return _evaluate(base, tensors, local, [shift[index] for shift in shifts])
+    used, index = index.unique(return_inverse=True)
+    shifts = _shifts(base, tensors, latents[used])
+    return _evaluate(base, tensors, local, (shift[index] for shift in shifts))
 
 
 def patch_counts(patch: int, size: tuple[int, int]) -> tuple[int, int]:
@@ -106,7 +107,7 @@ def _shifts(base: InrSpec, tensors: Mapping[str, Tensor], latents: Tensor) -> tu
 
 
 def _evaluate(
-    base: InrSpec, tensors: Mapping[str, Tensor], coords: Tensor, shifts: Sequence[Tensor]
+    base: InrSpec, tensors: Mapping[str, Tensor], coords: Tensor, shifts: Iterable[Tensor]
 ) -> Tensor:
     values = frequency_encoding(coords, base.frequencies)
     for layer, shift in enumerate(shifts):

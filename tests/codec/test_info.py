@@ -50,7 +50,13 @@ def test_the_facts_of_a_scene() -> None:
     facts = describe(FILES[10].data())
     assert list(facts["networks"]) == ["field", "color", "proposal.0"]
     field, color = facts["networks"]["field"], facts["networks"]["color"]
-    assert field["grid"] == {"scales": (2.5, 5.0), "features": 2, "log2_entries": 4, "layout": "hashed"}
+    assert field["grid"] == {
+        "scales": (2.5, 5.0),
+        "features": 2,
+        "log2_entries": 4,
+        "layout": "hashed",
+        "dims": 3,
+    }
     assert "grid" not in color
     assert facts["domain"]["box"] == SCENE.box
     assert facts["domain"]["contraction"] == "none"

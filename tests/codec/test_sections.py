@@ -3,13 +3,14 @@
 import brotli
 import numpy as np
 import pytest
+import tiny_files
 from tiny_files import FILES, LARGE_FILES, TinyFile, integers
 
 from sinr3d.codec import container, limits, sections
 from sinr3d.codec.container import SUPPORTS, TENSORS, VALUES
 from sinr3d.codec.header import pack_varint
 from sinr3d.codec.quantizer import MAX_SYMBOL
-from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode, TrellisCode
+from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, HalfCode, SinrCode, TrellisCode
 from sinr3d.errors import CorruptFileError, LimitError, SinrError, TruncatedFileError
 from sinr3d.inr.spec import InrSpec, tensor_shapes
 
@@ -23,8 +24,8 @@ def assert_same(read: CodedNetwork, network: CodedNetwork) -> None:
     for name, code in network.codes.items():
         other = read.codes[name]
         assert type(other) is type(code)
-        assert other.step == code.step
-        assert other.symbols.dtype == np.int32
+        assert isinstance(code, HalfCode) or getattr(other, "step", None) == code.step
+        assert other.symbols.dtype == (np.uint16 if isinstance(code, HalfCode) else np.int32)
         assert np.array_equal(other.symbols, code.symbols)
         if isinstance(code, SinrCode) and isinstance(other, SinrCode):
             assert other.num_atoms == code.num_atoms
@@ -110,7 +111,7 @@ def _tensors(head: bytes, num_atoms: int = 300, sparsity: int = 2) -> bytes:
         (b"", TruncatedFileError, "ends after 0 bytes"),
         (b"\3\3\4", CorruptFileError, "entropy coder 3 is unknown"),
         (b"\2\3\x18\0" + 6 * ONE, CorruptFileError, "the bias first.bias is said to be quantized along"),
-        (b"\2\3\x30\0", CorruptFileError, "methods of the tensors are unknown"),
+        (b"\2\3\x30\0", CorruptFileError, "methods of the tensors do not fit"),
         (b"\2\3\x10\x10", CorruptFileError, "methods of the tensors are unknown"),
         (_tensors(b"\1\3\0"), CorruptFileError, "methods"),
         (_tensors(b"\1\3\x44"), CorruptFileError, "methods"),
@@ -222,3 +223,47 @@ def test_every_section_name_is_known() -> None:
 
 def test_fixed_integers_are_fixed() -> None:
     assert integers((6,), 0, 21).tolist() == integers((2, 3), 0, 21).ravel().tolist()
+
+
+HALF = (
+    TinyFile("half", InrSpec(1, 1, 2, 0), tiny_files.SHAPE, "laws", half_roles=("first", "bias", "last")),
+)
+
+
+def test_half_floats_stand_in_front_as_they_are() -> None:
+    network = HALF[0].network()
+    payloads = sections.pack_codes(network, "laws")
+    halves = [code.symbols.astype("<u2").tobytes() for code in network.codes.values()]
+    assert payloads[VALUES] == b"".join(halves)
+    assert payloads[TENSORS] == b"\2\xff"
+    with_more = payloads | {VALUES: payloads[VALUES] + bytes(3)}
+    assert_same(sections.unpack_codes(with_more, network.spec), network)
+    for length in range(len(payloads[VALUES])):
+        with pytest.raises(TruncatedFileError):
+            sections.unpack_codes(payloads | {VALUES: payloads[VALUES][:length]}, network.spec)
+
+
+@pytest.mark.parametrize("bits", [0x7C00, 0xFC00, 0x7E00, 0xFFFF])
+def test_half_floats_that_are_not_finite_are_refused(bits: int) -> None:
+    payloads = sections.pack_codes(HALF[0].network(), "laws")
+    damaged = payloads[VALUES][:-2] + bits.to_bytes(2, "little")
+    with pytest.raises(CorruptFileError, match=r"half float of the tensor last.bias is not finite"):
+        sections.unpack_codes(payloads | {VALUES: damaged}, HALF[0].spec)
+
+
+def test_half_floats_take_the_coder_laws() -> None:
+    with pytest.raises(ValueError, match="of half floats, which takes"):
+        sections.pack_codes(HALF[0].network(), "range")
+
+
+def test_tables_are_not_of_half_floats() -> None:
+    file = next(file for file in FILES if file.name == "image with tables")
+    network = file.network()
+    half = HalfCode(np.zeros(network.codes["grid.0"].symbols.shape, np.uint16))
+    with pytest.raises(ValueError, match="tables are dense"):
+        sections.pack_codes(CodedNetwork(network.spec, network.codes | {"grid.0": half}), "laws")
+    payloads = sections.pack_codes(network, "laws")
+    head = payloads[TENSORS]
+    said = head[:1] + bytes([head[1] | 3]) + head[2:3] + head[5:]
+    with pytest.raises(CorruptFileError, match=r"table grid.0 is said to be of half floats"):
+        sections.unpack_codes(payloads | {TENSORS: said}, network.spec)

@@ -5,20 +5,24 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from sinr3d.codec import tensors
 from sinr3d.codec.tensors import (
     DenseCode,
     DensePlan,
+    HalfCode,
+    HalfPlan,
     Plan,
     SinrCode,
     SinrPlan,
     decode_tensor,
     decode_tensors,
+    encode_tensor,
     encode_tensors,
 )
 from sinr3d.inr.mlp import build
-from sinr3d.inr.spec import InrSpec, TensorShape, default_spec, tensor_shapes
+from sinr3d.inr.spec import InrSpec, ModulatedSpec, TensorShape, default_spec, tensor_shapes
 from sinr3d.sparse.dictionary import atoms
 
 
@@ -133,3 +137,36 @@ def test_dense_codes_are_within_half_a_step(width: int, layers: int, activation:
     assert list(decoded) == [t.name for t in tensor_shapes(spec)]
     for name, value in decoded.items():
         assert float((value - weights[name]).abs().max()) <= 2.0**-7
+
+
+@given(hnp.arrays(np.float32, hnp.array_shapes(max_dims=2), elements=st.floats(-65504, 65504, width=32)))
+def test_half_floats_are_the_nearest_ones(values: np.ndarray) -> None:
+    tensor = TensorShape("last.bias", values.shape, "bias", 4)
+    code = encode_tensor(torch.from_numpy(values), tensor, HalfPlan())
+    assert isinstance(code, HalfCode)
+    assert code.symbols.dtype == np.uint16
+    got = decode_tensor(code, tensor, 0)
+    assert got.tobytes() == torch.from_numpy(values).half().float().numpy().tobytes()
+
+
+def test_values_too_large_for_half_floats_are_refused() -> None:
+    tensor = TensorShape("last.bias", (2,), "bias", 4)
+    with pytest.raises(ValueError, match=r"last.bias has values up to 65520.0, too large for half"):
+        encode_tensor(torch.tensor([1.0, -65520.0]), tensor, HalfPlan())
+
+
+@pytest.mark.parametrize("shape", [(9, 6), (6, 6), (1, 6), (60, 60)])
+def test_vectors_of_latents_are_their_rows(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(2)
+    latents = torch.from_numpy(rng.standard_normal(shape).astype(np.float32))
+    spec = ModulatedSpec(InrSpec(2, 3, 4, 1), shape[1], 2, shape[0], 1)
+    network = encode_tensors({"latents": latents}, spec, {"latents": SinrPlan(500, 4)}, seed=5)
+    code = network.codes["latents"]
+    assert isinstance(code, SinrCode)
+    assert code.support.shape == (shape[0], 4)
+    got = decode_tensors(network)["latents"].numpy()
+    for row in range(shape[0]):
+        wanted = code.symbols[row].astype(np.int64) @ atoms(shape[1], code.support[row], 5).astype(np.int64)
+        assert np.array_equal(got[row], (wanted * (code.step / 4096)).astype(np.float32))
+    error = np.square(got - latents.numpy()).sum() / np.square(latents.numpy()).sum()
+    assert error < 0.9 if shape[1] == 60 else error < 0.05

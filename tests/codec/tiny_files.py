@@ -3,15 +3,25 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from sinr3d.codec import rates
 from sinr3d.codec.header import Domain, ImageDomain, OccupancyDomain, Record
 from sinr3d.codec.pipeline import pack_file
+from sinr3d.codec.prior import Prior, PriorRef, pack_prior, prior_id
 from sinr3d.codec.progressive import Layers, refinable
 from sinr3d.codec.scene import DefaultCameras, SceneDomain
-from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode, TrellisCode
-from sinr3d.inr.spec import AnySpec, GridSpec, InrSpec, SceneSpec, TensorShape, default_spec, tensor_shapes
-from sinr3d.sparse.blocks import vector_length
+from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, HalfCode, SinrCode, TrellisCode, vector_length
+from sinr3d.inr.spec import (
+    AnySpec,
+    GridSpec,
+    InrSpec,
+    ModulatedSpec,
+    SceneSpec,
+    TensorShape,
+    default_spec,
+    tensor_shapes,
+)
 
 IMAGE = ImageDomain(5, 4, 3)
 SHAPE = OccupancyDomain((1.5, -2.0, 0.25), 2.0, (0.95, 0.5, 0.25), 0.125, "mm")
@@ -52,6 +62,8 @@ class TinyFile:
     ascending: bool = False
     trellis_roles: tuple[str, ...] = ()
     drops: tuple[int, ...] = ()
+    half_roles: tuple[str, ...] = ()
+    prior: Prior | None = None
 
     def network(self) -> CodedNetwork:
         """Its integers."""
@@ -62,6 +74,9 @@ class TinyFile:
                 codes[tensor.name] = self._sparse(tensor, index, step / 4)
             elif tensor.role in self.trellis_roles:
                 codes[tensor.name] = TrellisCode(integers(tensor.shape, index, self.spread), step)
+            elif tensor.role in self.half_roles:
+                values = integers(tensor.shape, index, self.spread) * step
+                codes[tensor.name] = HalfCode(values.astype(np.float16).view(np.uint16))
             else:
                 symbols = integers(tensor.shape, index, self.spread)
                 if self.ascending and tensor.role == "bias":
@@ -73,7 +88,11 @@ class TinyFile:
         """Its bytes."""
         network = self.network()
         layers = self.layers(network) if self.drops else None
-        return pack_file(network, self.domain, self.coder, self.record, self.grid(), layers)
+        return pack_file(network, self.domain, self.coder, self.record, self.grid(), layers, self.ref())
+
+    def ref(self) -> PriorRef | None:
+        """What it builds on."""
+        return self.prior and PriorRef(prior_id(pack_prior(self.prior)), self.prior.origin)
 
     def layers(self, network: CodedNetwork) -> Layers:
         """How the file is cut into layers: the last matrix drops one bit less than the others."""
@@ -88,7 +107,7 @@ class TinyFile:
         return ball(self.resolution) if self.resolution else None
 
     def _sparse(self, tensor: TensorShape, salt: int, step: float) -> SinrCode:
-        length = vector_length((tensor.shape[0], tensor.shape[-1]), tensor.width)
+        length = vector_length(tensor)
         shape = (tensor.size // length, max(1, length // 4))
         gaps = np.abs(integers(shape, salt + 50, 2 * (self.num_atoms // shape[1]) - 1)) // 2
         support = np.cumsum(gaps + 1, axis=1) - 1
@@ -130,6 +149,25 @@ def _scene(log2_entries: int = 4, levels: int = 2) -> SceneSpec:
     return SceneSpec((("field", field), ("color", InrSpec(7, 3, 4, 0)), ("proposal.0", proposal)))
 
 
+def _with_grid(inputs: int, outputs: int, layout: str, log2_entries: int = 4) -> InrSpec:
+    """A single network with a feature grid."""
+    grid = GridSpec((1.5, 3.0), 2, log2_entries, layout, inputs)
+    return InrSpec(inputs, outputs, 3, 0, "relu", 1.0, 1.0, grid=grid)
+
+
+def _prior(spec: InrSpec, latent_size: int = 0) -> Prior:
+    """A prior of fixed numbers; with a size of latents one that they can modulate."""
+    shapes = {tensor.name: tensor.shape for tensor in tensor_shapes(spec)}
+    if latent_size:
+        rows = (spec.hidden_layers + 1) * spec.width
+        shapes |= {"modulation.weight": (rows, latent_size), "modulation.bias": (rows,)}
+    tensors = {
+        name: torch.from_numpy((integers(shape, salt, 301) / 700).astype(np.float32))
+        for salt, (name, shape) in enumerate(shapes.items(), start=90)
+    }
+    return Prior(spec, tensors, "sinr3d bench c3 --scale smoke")
+
+
 _BARE = SceneSpec((("field", default_spec(3, 3, 5, 1)), ("color", InrSpec(2, 3, 4, 1, "gauss", 2.0, 3.0))))
 
 FILES = (
@@ -153,8 +191,44 @@ FILES = (
     TinyFile("shape in layers", _shape(5, 2), SHAPE, "laws", ascending=True, record=RECORD, drops=(3, 2, 1)),
     TinyFile("scene in layers", _scene(), SCENE, "laws", ("hidden",), resolution=5, drops=(2,)),
     TinyFile("image trellis in layers", _image(), IMAGE, "laws", trellis_roles=("hidden",), drops=(4, 1)),
+    TinyFile("image half", _image(3, 0), IMAGE, "laws", half_roles=("first", "hidden", "last", "bias")),
+    TinyFile("shape half in layers", _shape(), SHAPE, "laws", ("hidden",), half_roles=("bias",), drops=(2,)),
+    TinyFile("image with tables", _with_grid(2, 3, "hashed"), IMAGE, "laws", half_roles=("first",)),
+    TinyFile("image with tables dense", _with_grid(2, 3, "dense"), IMAGE, "range"),
+    TinyFile("shape with tables", _with_grid(3, 1, "dense"), SHAPE, "brotli"),
 )
 """Files of 100 to 700 bytes."""
+
+PRIOR_FILES = (
+    TinyFile("difference", _image(), IMAGE, "laws", ("hidden",), prior=_prior(_image())),
+    TinyFile("difference in layers", _image(), IMAGE, "laws", drops=(2,), prior=_prior(_image())),
+    TinyFile("latents", ModulatedSpec(_image(), 6, 2, 2, 3), IMAGE, "laws", prior=_prior(_image(), 6)),
+    TinyFile(
+        "latents sparse",
+        ModulatedSpec(_image(), 6, 2, 2, 3),
+        IMAGE,
+        "laws",
+        ("latent",),
+        prior=_prior(_image(), 6),
+    ),
+    TinyFile(
+        "latents half",
+        ModulatedSpec(_image(), 8, 0, 1, 1),
+        IMAGE,
+        "laws",
+        half_roles=("latent",),
+        prior=_prior(_image(), 8),
+    ),
+    TinyFile(
+        "latents brotli",
+        ModulatedSpec(_image(), 6, 3, 2, 2),
+        IMAGE,
+        "brotli",
+        ("latent",),
+        prior=_prior(_image(), 6),
+    ),
+)
+"""Files that build on a prior."""
 
 LARGE_FILES = (
     TinyFile("columns and rows", _image(52, 1), IMAGE, "range", ("first", "hidden", "last"), num_atoms=65536),
