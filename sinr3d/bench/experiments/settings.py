@@ -295,8 +295,9 @@ def shipped(experiment: str) -> Path:
         return checkout
     installed = metadata.distribution("sinr3d")
     for file in installed.files or []:
-        if file.as_posix().endswith(f"share/sinr3d/{name}"):
-            return Path(str(installed.locate_file(file)))
+        path = Path(str(installed.locate_file(file)))
+        if file.as_posix().endswith(f"share/sinr3d/{name}") and path.is_file():
+            return path
     raise MissingFileError(
         f"{name} is neither at {checkout} nor in the installed package; give --config FILE"
     )
