@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sinr3d.errors import UsageError
+from sinr3d.fit.batches import Batch, draw
 from sinr3d.fit.loop import FitOptions, FitResult, OnProgress, Run, checked_start
 from sinr3d.fit.optim import optimizers_of
 from sinr3d.fit.signal import Signal
@@ -112,33 +113,26 @@ class _Group:
         self.optimizers = optimizers_of(spec, self.weights, options.optimizer)
         self.generators = [torch.Generator().manual_seed(options.seed + 1) for _ in signals]
         self.common_loss = _common_loss(signals)
-        self.counts: list[int] = []
-        self.coords, self.targets = torch.empty(0), torch.empty(0)
+        self.batch: Batch | None = None
         self.last_scores: list[float] = []
         self.best: list[Weights] = [{} for _ in signals]
         self.best_scores = [float("-inf")] * len(signals)
 
     def take_step(self) -> None:
         """One step of all."""
-        self.gradients.take(self._sample(), self._output_gradient)
+        batch, device = self.options.batch, self.options.device
+        self.batch = draw(self.signals, batch, self.generators, device, self.batch)
+        self.gradients.take(self.batch.coords, self._output_gradient)
         for optimizer in self.optimizers:
             optimizer.step()
 
-    def _sample(self) -> Tensor:
-        """Draws a batch for each; coords (I, N, d), zeros after a signal that has fewer than the others."""
-        pairs = zip(self.signals, self.generators, strict=True)
-        drawn = [signal.sample(self.options.batch, generator) for signal, generator in pairs]
-        self.counts = [len(coords) for coords, _ in drawn]
-        self.targets = _padded([targets for _, targets in drawn], self.targets).to(self.options.device)
-        self.coords = _padded([coords for coords, _ in drawn], self.coords).to(self.options.device)
-        return self.coords
-
     def _output_gradient(self, outputs: Tensor, network: int, first: int) -> Tensor:
         """See OutputGradient. The loss of a signal is the mean over its samples, so parts add up to it."""
+        assert self.batch is not None
         chosen = slice(network, network + len(outputs))
-        targets = self.targets[chosen, first : first + outputs.shape[1]]
-        counts = self.counts[chosen]
-        if self.common_loss is not None and min(counts) == self.targets.shape[1]:
+        targets = self.batch.targets[chosen, first : first + outputs.shape[1]]
+        counts = self.batch.counts[chosen]
+        if self.common_loss is not None and self.batch.is_full:
             share = len(outputs) * outputs.shape[1] / counts[0]
             return _gradient(self.common_loss, outputs, targets).mul_(share)
         gradient = torch.zeros_like(outputs)
@@ -164,15 +158,6 @@ class _Group:
         if self.options.device != "cpu":
             return evaluate(self.spec, weights, coords.to(self.options.device)).cpu()
         return torch.cat([evaluate(self.spec, weights, part) for part in coords.split(_SCORED_ROWS)])
-
-
-def _padded(parts: list[Tensor], buffer: Tensor) -> Tensor:
-    """Parts (n_i, d) as one tensor (I, max n_i, d), in the buffer if that fits: fresh memory is slow."""
-    if any(len(part) != len(parts[0]) for part in parts):
-        return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
-    if buffer.shape != (len(parts), *parts[0].shape) or buffer.device != parts[0].device:
-        return torch.stack(parts)
-    return torch.stack(parts, out=buffer)
 
 
 def _common_loss(signals: Sequence[Signal]) -> Callable[[Tensor, Tensor], Tensor] | None:
