@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sinr3d.baselines import _rivals
 from sinr3d.codec.paper import sparsity_of
@@ -31,7 +31,7 @@ from sinr3d.errors import UsageError
 from sinr3d.fit.device import pick_device
 from sinr3d.fit.loop import FitProgress
 from sinr3d.fit.optim import set_cosine_rate
-from sinr3d.inr.latents import LatentTables
+from sinr3d.inr.latents import Density, anneal, table_names
 from sinr3d.inr.mlp import Weights, build, evaluate
 from sinr3d.inr.spec import GridSpec, InrSpec, TensorShape, tensor_shapes
 from sinr3d.sparse.blocks import vector_length
@@ -212,16 +212,16 @@ class _Run:
 
     def __init__(self, signal: Any, options: ShaciraOptions) -> None:
         self.signal, self.options, self.spec = signal, options, spec_of(signal, options)
-        assert self.spec.grid is not None
         self.generator = torch.Generator().manual_seed(options.seed + 1)
-        self.latents = LatentTables(self.spec.grid, self.generator).to(options.device)
         tensors = build(self.spec, options.seed).to(options.device).named_tensors()
-        roles = {tensor.name: tensor.role for tensor in tensor_shapes(self.spec)}
-        self.network = {name: tensor for name, tensor in tensors.items() if roles[name] != "table"}
+        self.tables = {name: tensors.pop(name) for name in table_names(self.spec)}
+        for latents in self.tables.values():
+            nn.init.uniform_(latents, -1.0, 1.0, self.generator)
+        self.network, self.density = tensors, Density(len(self.tables)).to(options.device)
         groups = [
-            {"params": [self.latents.values], "lr": _LATENT_RATE},
+            {"params": list(self.tables.values()), "lr": _LATENT_RATE},
             {"params": list(self.network.values()), "lr": _NETWORK_RATE},
-            {"params": list(self.latents.density.parameters()), "lr": _DENSITY_RATE},
+            {"params": list(self.density.parameters()), "lr": _DENSITY_RATE},
         ]
         self.optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99), eps=1e-15)
         for group in self.optimizer.param_groups:
@@ -247,28 +247,27 @@ class _Run:
 
     def take_step(self, progress: float) -> None:
         device = self.options.device
-        latents = self.latents.sample(progress / _ANNEALED, self.generator)
+        tables = {
+            name: anneal(latents, progress / _ANNEALED, self.generator)
+            for name, latents in self.tables.items()
+        }
         coords, targets = self.signal.sample(self.options.batch, self.generator)
-        outputs = evaluate(self.spec, self.weights(latents), coords.to(device))
+        outputs = evaluate(self.spec, {**tables, **self.network}, coords.to(device))
         loss = self.signal.loss(outputs, targets.to(device))
         self.optimizer.zero_grad(set_to_none=True)
-        (loss + self.options.slope * self.latents.bits(latents)).backward()
+        (loss + self.options.slope * self.density.bits(list(tables.values()))).backward()
         self.optimizer.step()
-
-    def weights(self, latents: Tensor) -> dict[str, Tensor]:
-        tables = {f"grid.{level}": table for level, table in enumerate(self.latents.tables(latents))}
-        return {**tables, **self.network}
 
     @torch.no_grad()
     def result(self, interrupted: bool) -> ShaciraFit:
-        rounded = self.latents.sample(1.0, self.generator)
-        trained = {name: tensor.detach().cpu() for name, tensor in self.weights(rounded).items()}
+        tables = {name: torch.round(latents) for name, latents in self.tables.items()}
+        trained = {name: tensor.detach().cpu() for name, tensor in {**tables, **self.network}.items()}
         weights, table_steps = _balanced(trained, self.spec)
         return ShaciraFit(
             self.spec,
             weights,
             table_steps,
-            float(self.latents.bits(rounded)),
+            float(self.density.bits(list(tables.values()))),
             _rivals.score_of(self.spec, weights, self.signal),
             self.step,
             self.seconds(),

@@ -14,71 +14,41 @@ latents.
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sinr3d.inr.spec import GridSpec
+from sinr3d.inr.spec import InrSpec, tensor_shapes
 
 _FILTERS = (1, 3, 3, 3, 1)
 _FIRST_SPREAD = 10.0  # of a density before training, in steps
 _LEAST_PROBABILITY = 1e-9
 
 
-class LatentTables(nn.Module):
-    """The trained latents of all tables of a grid, in steps, and a density for each level.
+def anneal(values: Tensor, progress: float, generator: torch.Generator | None = None) -> Tensor:
+    """Latents as training sees them: less and less noise, more and more rounding.
+
+        q = z + (1 - p) u + p (round(z) - z),    u uniform in [-1/2, 1/2],   p = min(progress, 1)
+
+    The gradient of rounding is taken as 1 (straight through).
 
     Args:
-        grid: sizes.
-        generator: of the initial latents.
-        spread: they are uniform from minus to plus this, in steps.
+        values: z, in steps, any shape.
+        progress: 0 is noise alone, from 1 on it is rounding alone.
+        generator: of the noise, on the CPU.
     """
+    error = (torch.round(values) - values).detach()
+    if progress >= 1.0:
+        return values + error
+    noise = torch.rand(values.shape, generator=generator).to(values.device) - 0.5
+    return values + (1 - progress) * noise + progress * error
 
-    def __init__(self, grid: GridSpec, generator: torch.Generator, spread: float = 1.0) -> None:
-        super().__init__()
-        self.grid = grid
-        self._entries = [grid.entries(level) for level in range(len(grid.scales))]
-        shape = (len(grid.scales), max(self._entries), grid.features)
-        exists = torch.arange(shape[1]) < torch.tensor(self._entries)[:, None]
-        values = (torch.rand(shape, generator=generator) * 2 - 1) * spread
-        self.values = nn.Parameter(values * exists[:, :, None])
-        self.density = Density(shape[0])
-        self.exists: Tensor
-        self.register_buffer("exists", exists[:, :, None].expand(shape).reshape(shape[0], -1))
 
-    def sample(self, progress: float, generator: torch.Generator) -> Tensor:
-        """The latents as training sees them: less and less noise, more and more rounding.
-
-            q = z + (1 - p) u + p (round(z) - z),    u uniform in [-1/2, 1/2],   p = min(progress, 1)
-
-        The gradient of rounding is taken as 1 (straight through).
-
-        Args:
-            progress: 0 is noise alone, from 1 on it is rounding alone.
-            generator: of the noise, on the CPU.
-
-        Returns:
-            (levels, entries of the largest, features).
-        """
-        values = self.values
-        error = (torch.round(values) - values).detach()
-        if progress >= 1.0:
-            return values + error
-        noise = torch.rand(values.shape, generator=generator).to(values.device) - 0.5
-        return values + (1 - progress) * noise + progress * error
-
-    def tables(self, latents: Tensor) -> list[Tensor]:
-        """Latents, as `sample` gives them, as the table (entries, features) of each level."""
-        return [row[:entries] for row, entries in zip(latents, self._entries, strict=True)]
-
-    def bits(self, latents: Tensor) -> Tensor:
-        """Code length of all latents under the densities, a scalar."""
-        return (self.density(latents.flatten(1)) * self.exists).sum()
-
-    def symbols(self) -> list[Tensor]:
-        """The integers of each table, int32 (entries, features), on the CPU."""
-        return self.tables(torch.round(self.values.detach()).int().cpu())
+def table_names(spec: InrSpec) -> list[str]:
+    """The names of the tables of a network with a grid, the coarsest level first."""
+    return [tensor.name for tensor in tensor_shapes(spec) if tensor.role == "table"]
 
 
 class Density(nn.Module):
@@ -87,6 +57,9 @@ class Density(nn.Module):
         bits(v) = -log2(F(v + 1/2) - F(v - 1/2)),    F = sigmoid of a small monotone network
 
     Source: Balle et al. 2018 (arXiv 1802.01436), appendix 6.1, as SHACIRA has it.
+
+    Args:
+        channels: their number: the levels of a grid.
     """
 
     def __init__(self, channels: int) -> None:
@@ -109,6 +82,14 @@ class Density(nn.Module):
         sign = -torch.sign((upper + lower).detach())
         inside = (torch.sigmoid(sign * upper) - torch.sigmoid(sign * lower)).abs()
         return -torch.log2(inside.clamp_min(_LEAST_PROBABILITY))
+
+    def bits(self, tables: Sequence[Tensor]) -> Tensor:
+        """Code length of the latents of all tables, one a channel, a scalar."""
+        rows = [table.flatten() for table in tables]
+        sizes = torch.tensor([len(row) for row in rows], device=rows[0].device)
+        values = nn.utils.rnn.pad_sequence(rows, batch_first=True)  # one call for all levels
+        exists = torch.arange(values.shape[1], device=values.device) < sizes[:, None]
+        return (self(values) * exists).sum()
 
     def _logit(self, values: Tensor) -> Tensor:
         logits = values[:, None, :]
