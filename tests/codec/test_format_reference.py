@@ -1,12 +1,14 @@
 """A second reader, written from FORMAT.md alone: no constriction, nothing of sinr3d but files under test."""
 
 import functools
+import hashlib
 import itertools
 import math
 import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import astuple
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
@@ -18,10 +20,11 @@ import torch
 
 from sinr3d.codec.container import unpack_container
 from sinr3d.codec.pipeline import compress, decompress
+from sinr3d.codec.prior import Prior, pack_prior, save_prior
 from sinr3d.codec.tensors import DensePlan, Plan, SinrPlan, TrellisPlan
 from sinr3d.field import Field
 from sinr3d.inr.mlp import build, evaluate
-from sinr3d.inr.spec import InrSpec, default_spec, tensor_shapes
+from sinr3d.inr.spec import GridSpec, InrSpec, ModulatedSpec, default_spec, tensor_shapes
 from sinr3d.modalities import image
 
 # --- The reader, by section of FORMAT.md -------------------------------------------------------------------
@@ -74,7 +77,8 @@ def read_sections(data: bytes) -> tuple[int, dict[int, bytes], list[bytes], bool
     cursor = Cursor(data)
     refuse_unless(cursor.take(4).hex() == "89534e52" and cursor.u8() == 1)
     features = cursor.varint()
-    refuse_unless(features < 8 and features & 6 != 4)
+    refuse_unless(features < 64 and features & 6 != 4)
+    refuse_unless(features & 49 in (0, 1, 16, 32) and features & 9 != 9 and features & 40 != 32)
     count, sizes = cursor.u8(), []
     if features & 4:
         sizes = [cursor.varint() for _ in range(cursor.u8())]
@@ -88,6 +92,7 @@ def read_sections(data: bytes) -> tuple[int, dict[int, bytes], list[bytes], bool
             refuse_unless(struct.pack("<I", zlib.crc32(data[start : cursor.at])) == cursor.take(4))
         refuse_unless(all(tag > other for other in sections))
         sections[tag] = payload
+    refuse_unless((7 in sections) == (features & 8 > 0))
     if features & 2:
         refuse_unless(struct.pack("<I", zlib.crc32(data[: cursor.at])) == cursor.take(4))
     refinements = []
@@ -103,35 +108,48 @@ def read_sections(data: bytes) -> tuple[int, dict[int, bytes], list[bytes], bool
 def read_networks(data: bytes, features: int) -> dict[str, dict[str, Any]]:
     """Section 3: the networks by the prefix of their tensors."""
     cursor = Cursor(data)
-    if features & 1 == 0:
+    if features & 33 == 0:
         networks = {"": read_network(cursor)}
+        if features & 16:
+            networks[""] |= read_grid(cursor, networks[""])
+            refuse_unless(len(networks[""]["levels"]) > 0)
+    elif features & 32:
+        base = read_network(cursor)
+        sizes = [cursor.varint() for _ in range(4)]
+        refuse_unless(base["activation"] != 3 and 1 <= sizes[0] <= 4096 and min(sizes[2:]) >= 1)
+        refuse_unless(max(sizes) <= 65536)
+        networks = {"": {**base, "latents": dict(zip(("size", "a", "rows", "columns"), sizes, strict=True))}}
     else:
         networks = {}
         for number in range(1, cursor.u8() + 1):
             refuse_unless(cursor.u8() == number)
             role = ["field", "color"][number - 1] if number < 3 else f"proposal.{number - 3}"
-            networks[f"{role}/"] = {**read_network(cursor), **read_grid(cursor)}
+            network = read_network(cursor)
+            networks[f"{role}/"] = {**network, **read_grid(cursor, network)}
+            refuse_unless(not networks[f"{role}/"]["levels"] or network["d"] == 3)
     refuse_unless(cursor.at == len(data))
     return networks
 
 
-def read_grid(cursor: Cursor) -> dict[str, Any]:
+def read_grid(cursor: Cursor, net: dict[str, Any]) -> dict[str, Any]:
     """Section 3.3."""
-    levels = cursor.u8()
+    levels, d = cursor.u8(), net["d"]
     if levels == 0:
         return {"levels": []}
+    refuse_unless(d in (2, 3) and net["L"] == 0)
     layout, features, log2 = (cursor.u8() for _ in range(3))
     refuse_unless(layout in (1, 2))
     found = []
     for _ in range(levels):
         scale = cursor.f32()
         points = math.ceil(scale) + 1
-        size = 2**log2 if layout == 1 else min((points**3 + 7) // 8 * 8, 2**log2)
-        found.append({"S": scale, "R": points, "entries": size, "hashed": layout == 1 or points**3 > size})
+        size = 2**log2 if layout == 1 else min((points**d + 7) // 8 * 8, 2**log2)
+        hashed = layout == 1 or points**d > size
+        found.append({"S": scale, "R": points, "entries": size, "hashed": hashed, "d": d})
     return {"levels": found, "F": features, "layout": layout}
 
 
-def entry_of(level: dict[str, Any], a: int, b: int, c: int) -> int:
+def entry_of(level: dict[str, Any], a: int, b: int, c: int = 0) -> int:
     if level["hashed"]:
         return (a ^ 2654435761 * b ^ 805459861 * c) % level["entries"]
     return (a + level["R"] * b + level["R"] ** 2 * c) % level["entries"]
@@ -158,6 +176,9 @@ def read_network(cursor: Cursor) -> dict[str, Any]:
 
 def list_tensors(net: dict[str, Any]) -> list[tuple[str, tuple[int, ...]]]:
     """Section 3.4."""
+    if "latents" in net:
+        sizes = net["latents"]
+        return [("latents", (sizes["rows"] * sizes["columns"], sizes["size"]))]
     m = net["m"]
     tensors: list[tuple[str, tuple[int, ...]]] = [
         (f"grid.{i}", (level["entries"], net["F"])) for i, level in enumerate(net["levels"])
@@ -661,12 +682,10 @@ class TableReader:
     def table(self, level: dict[str, Any], features: int) -> list[list[int]]:
         size, points = level["entries"], range(level["R"])
         reached = [1] * size
-        if level["layout"] == 1 and level["R"] ** 3 <= 4 * size:
+        if level["layout"] == 1 and level["R"] ** level["d"] <= 4 * size:
             reached = [0] * size
-            for a in points:
-                for b in points:
-                    for c in points:
-                        reached[entry_of(level, a, b, c)] = 1
+            for place in itertools.product(points, repeat=level["d"]):
+                reached[entry_of(level, *place)] = 1
         fineness = self.number(8)
 
         def one_level(q: int, most: int) -> int:
@@ -731,27 +750,35 @@ def read_weights(
     bits = 2 if coder == 2 else 1
     methods = int.from_bytes(cursor.take(-(-len(tensors) * bits // 8)), "little")
     refuse_unless(methods >> bits * len(tensors) == 0)
-    heads, along = [], []
+    heads, along, half = [], [], []
     for t in range(len(tensors)):
-        step = struct.unpack("<f", b"\0\0" + cursor.take(2))[0]
         method = methods >> bits * t & (2**bits - 1)
-        refuse_unless(method < 3)
+        half.append(method == 3)
+        step = struct.unpack("<f", b"\0\0" + cursor.take(2))[0] if method < 3 else 0.0
+        refuse_unless(method < 3 or "grid." not in tensors[t][0])
         along.append(method == 2)
         heads.append((step, cursor.varint(), cursor.varint()) if method == 1 else (step, 0, 0))
     refuse_unless(cursor.at == len(cursor.data))
+    halves = Cursor(sections[4])
+    weights: dict[str, np.ndarray] = {}
+    for (name, shape, _), is_half in zip(tensors, half, strict=True):
+        weights[name] = np.empty(0)  # its place
+        if is_half:
+            weights[name] = read_halves(halves.take(2 * math.prod(shape))).reshape(shape)
     if coder == 1:
         values, supports = RangeReader(sections[4]), RangeReader(sections.get(5, b""))
     elif coder == 2:
-        values, supports = LawsReader(sections[4]), RangeReader(sections.get(5, b""))
+        values, supports = LawsReader(sections[4][halves.at :]), RangeReader(sections.get(5, b""))
     else:
         values = BrotliReader(sections[4], "values")
         supports = BrotliReader(sections.get(5, EMPTY_BROTLI), "supports")
     refuse_unless(refinements is None or coder == 2)
     tables = TableReader(sections[6]) if 6 in sections else None
-    weights: dict[str, np.ndarray] = {}
     layers: dict[str, tuple[list[list[int]], dict[str, int]]] = {}
     steps: dict[str, float] = {}
     for (name, shape, net), (step, num_atoms, sparsity), trellis in zip(tensors, heads, along, strict=True):
+        if weights[name].size:  # half floats
+            continue
         if "grid." in name:
             assert tables is not None
             level = {**net["levels"][int(name.split(".")[-1])], "layout": net["layout"]}
@@ -765,7 +792,7 @@ def read_weights(
         if num_atoms == 0 and refinements is not None and len(shape) == 2 and shape[0] > 1:
             assert isinstance(values, LawsReader)
             layers[name] = values.symbols(*shape, layered=True), values.settings
-            weights[name], steps[name] = np.empty(0), step  # its place
+            steps[name] = step
             continue
         if num_atoms == 0:
             rows = shape[0] if len(shape) == 2 else 1
@@ -774,6 +801,8 @@ def read_weights(
             continue
         tiny, by_columns = net["m"] < 50, shape[0] == net["m"]
         k1 = shape[0] * shape[1] if tiny else net["m"]
+        if name == "latents":
+            tiny, by_columns, k1 = False, False, shape[1]
         n = shape[0] * shape[1] // k1
         vectors = np.empty((n, k1), np.float32)
         for v, row in enumerate(values.symbols(n, sparsity)):
@@ -796,6 +825,69 @@ def read_weights(
     return weights
 
 
+def read_halves(data: bytes) -> np.ndarray:
+    """Section 5.2: binary16 numbers, by hand."""
+    found = []
+    for (bits,) in struct.iter_unpack("<H", data):
+        exponent, fraction = bits >> 10 & 31, bits & 1023
+        refuse_unless(exponent < 31)
+        size = math.ldexp(fraction + 1024 * (exponent > 0), max(exponent, 1) - 25)
+        found.append(-size if bits >> 15 else size)
+    return np.array(found, np.float32)
+
+
+def read_prior(data: bytes) -> tuple[dict[str, Any], bytes, dict[str, np.ndarray]]:
+    """Section 13.1: the network, the origin and the tensors."""
+    cursor = Cursor(data[:-4])
+    refuse_unless(struct.pack("<I", zlib.crc32(cursor.data)) == data[-4:])
+    refuse_unless(cursor.take(5).hex() == "8953505201")
+    net = read_network(cursor)
+    net |= read_grid(cursor, net)
+    origin = cursor.take(cursor.u8())
+    tensors: dict[str, np.ndarray] = {}
+    for _ in range(cursor.varint()):
+        name = cursor.take(cursor.u8()).decode("utf-8")
+        refuse_unless(all(name.encode() > other.encode() for other in tensors))
+        shape = tuple(cursor.varint() for _ in range(cursor.u8()))
+        count = math.prod(shape)
+        tensors[name] = np.array(struct.unpack(f"<{count}f", cursor.take(4 * count)), np.float32).reshape(
+            shape
+        )
+        refuse_unless(len(shape) <= 4 and count > 0 and bool((np.abs(tensors[name]) < 2.0**64).all()))
+    refuse_unless(cursor.at == len(cursor.data))
+    refuse_unless(all(tensors[name].shape == shape for name, shape in list_tensors(net)))
+    return net, origin, tensors
+
+
+def build_on(
+    section: bytes, net: dict[str, Any], weights: dict[str, np.ndarray], priors: dict[str, bytes]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Section 13: the weights, and the tensors of the prior."""
+    number, origin = section[:8].hex(), section[8:]
+    refuse_unless(len(section) >= 8 and len(origin) <= 200 and all(32 <= byte <= 126 for byte in origin))
+    data = priors[f"{number}.prior"]
+    refuse_unless(hashlib.sha256(data).digest()[:8] == section[:8])
+    known, _, tensors = read_prior(data)
+    base = {name: value for name, value in net.items() if name != "latents"}
+    refuse_unless(known == base)
+    if "latents" not in net:
+        # Two binary32 numbers add up in binary64 with so small an error that rounding it again does no harm.
+        return {n: (tensors[n].astype(float) + v).astype(np.float32) for n, v in weights.items()}, tensors
+    rows = (net["h"] + 1) * net["m"]
+    refuse_unless(tensors["modulation.weight"].shape == (rows, net["latents"]["size"]))
+    refuse_unless(tensors["modulation.bias"].shape == (rows,))
+    return weights, tensors
+
+
+def modulate(net: dict[str, Any], tensors: dict[str, np.ndarray], z: np.ndarray) -> dict[str, np.ndarray]:
+    """Section 3.5: the tensors of the network of a patch."""
+    shifts = tensors["modulation.weight"].astype(float) @ z + tensors["modulation.bias"]
+    m, own = net["m"], dict(tensors)
+    for layer, name in enumerate(["first", *(f"hidden.{k}" for k in range(net["h"]))]):
+        own[f"{name}.bias"] = tensors[f"{name}.bias"] + shifts[layer * m : (layer + 1) * m]
+    return own
+
+
 def lift(net: dict[str, Any], weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     """Section 3.3, in float64."""
     columns = []
@@ -803,7 +895,7 @@ def lift(net: dict[str, Any], weights: dict[str, np.ndarray], x: np.ndarray) -> 
         p = (x + 1) / 2 * level["S"] + (0.5 if net["layout"] == 2 else 0.0)
         low = np.floor(p).astype(int)
         found = np.zeros((len(x), net["F"]))
-        for corner in itertools.product((0, 1), repeat=3):
+        for corner in itertools.product((0, 1), repeat=net["d"]):
             share = np.prod([w if up else 1 - w for up, w in zip(corner, (p - low).T, strict=True)], axis=0)
             entries = [entry_of(level, *(int(v) for v in point)) for point in low + corner]
             found += share[:, None] * weights[f"grid.{number}"][entries]
@@ -837,14 +929,19 @@ def run_network(net: dict[str, Any], weights: dict[str, np.ndarray], x: np.ndarr
     return np.real(linear("last", e))
 
 
-def read_file(data: bytes) -> tuple[dict[str, dict[str, Any]], dict[str, Any], dict[str, np.ndarray]]:
+def read_file(
+    data: bytes, priors: dict[str, bytes] | None = None
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any], dict[str, np.ndarray]]:
     features, sections, refinements, whole = read_sections(data)
     networks = read_networks(sections[1], features)
     domain = read_domain(sections[2])
     if 129 in sections:
         domain["grid"] = read_occupancy_grid(sections[129])
     layered = refinements if features & 4 else None
-    return networks, domain, read_weights(sections, networks, layered, whole)
+    weights = read_weights(sections, networks, layered, whole)
+    if features & 8:
+        weights, domain["prior"] = build_on(sections[7], networks[""], weights, priors or {})
+    return networks, domain, weights
 
 
 # --- The tests ---------------------------------------------------------------------------------------------
@@ -854,9 +951,9 @@ FIELDS += ("contraction", "bounds", "far", "spacing", "samples", "density_scale"
 FIELDS += ("direction_levels", "background", "transform")
 
 
-def check(data: bytes) -> None:
-    networks, domain, weights = read_file(data)
-    contents = decompress(data)
+def check(data: bytes, folder: Path | None = None) -> None:
+    networks, domain, weights = read_file(data, known_priors(folder) if folder else None)
+    contents = decompress(data, folder)
     assert list(weights) == list(contents.weights)
     for name, values in contents.weights.items():
         assert weights[name].tobytes() == values.numpy().tobytes(), name
@@ -868,10 +965,16 @@ def check(data: bytes) -> None:
     assert (grid is None) == (contents.grid is None)
     assert grid is None or contents.grid is None or np.array_equal(grid, contents.grid)
     spec = contents.spec
+    if isinstance(spec, ModulatedSpec):
+        return
     specs = {"": spec} if isinstance(spec, InrSpec) else {f"{role}/": net for role, net in spec.networks}
     for prefix, net in networks.items():
         own = {name[len(prefix) :]: v for name, v in contents.weights.items() if name.startswith(prefix)}
         check_outputs(net, specs[prefix], own)
+
+
+def known_priors(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def check_outputs(net: dict[str, Any], spec: InrSpec, weights: dict[str, torch.Tensor]) -> None:
@@ -887,6 +990,48 @@ def check_outputs(net: dict[str, Any], spec: InrSpec, weights: dict[str, torch.T
 @pytest.mark.parametrize("file", tiny_files.FILES + tiny_files.LARGE_FILES, ids=lambda file: file.name)
 def test_fixed_files(file: tiny_files.TinyFile) -> None:
     check(file.data())
+
+
+@pytest.mark.parametrize("file", tiny_files.PRIOR_FILES, ids=lambda file: file.name)
+def test_files_that_build_on_a_prior(file: tiny_files.TinyFile, tmp_path: Path) -> None:
+    assert file.prior is not None
+    save_prior(file.prior, tmp_path)
+    check(file.data(), tmp_path)
+    with pytest.raises(KeyError):
+        read_file(file.data())
+
+
+@pytest.mark.parametrize("grid", [None, GridSpec((2.0, 4.0), 2, 4), GridSpec((2.0,), 1, 3, "dense", 2)])
+def test_priors(grid: GridSpec | None) -> None:
+    spec = InrSpec(grid.dims if grid else 2, 2, 5, 1, grid=grid)
+    prior = Prior(spec, {**build(spec).weights(), "rate.last.bias": torch.rand(2)}, "make it")
+    net, origin, tensors = read_prior(pack_prior(prior))
+    assert (net["m"], net["h"], origin, len(net["levels"])) == (
+        5,
+        1,
+        b"make it",
+        len(grid.scales) if grid else 0,
+    )
+    assert sorted(prior.tensors) == list(tensors)
+    assert all(np.array_equal(values.numpy(), tensors[name]) for name, values in prior.tensors.items())
+
+
+@pytest.mark.parametrize("name", ["latents", "latents sparse", "latents half", "latents brotli"])
+def test_pixels_of_latents(name: str, tmp_path: Path) -> None:
+    file = next(file for file in tiny_files.PRIOR_FILES if file.name == name)
+    assert file.prior is not None
+    save_prior(file.prior, tmp_path)
+    networks, domain, weights = read_file(file.data(), known_priors(tmp_path))
+    net, sizes = networks[""], networks[""]["latents"]
+    ours = Field(decompress(file.data(), tmp_path)).pixels()
+    for j, i in itertools.product(range(domain["height"]), range(domain["width"])):
+        a = sizes["a"]
+        patch = j // a * sizes["columns"] + i // a if a else 0
+        x = ((2 * (i % a) + 1) / a - 1) if a else (2 * i + 1) / domain["width"] - 1
+        y = ((2 * (j % a) + 1) / a - 1) if a else (2 * j + 1) / domain["height"] - 1
+        own = modulate(net, domain["prior"], weights["latents"][patch])
+        values = run_network(net, own, np.array([[x, y]]))[0]
+        assert np.abs(ours[j, i] - np.clip(np.rint((values + 1) * 127.5), 0, 255)).max() <= 1
 
 
 @pytest.mark.parametrize("file", [f for f in tiny_files.FILES if f.drops], ids=lambda file: file.name)

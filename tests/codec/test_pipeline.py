@@ -328,7 +328,7 @@ def test_decoded_weights_are_the_same_bits(file: TinyFile, threads: int) -> None
 
 def test_the_example_in_the_format_text_is_this_file() -> None:
     text = (Path(sinr3d.codec.__path__[0]) / "FORMAT.md").read_text(encoding="utf-8")
-    example = text[text.index("## 13.") :]
+    example = text[text.index("## 14.") :]
     rows = re.findall(r"^ {3,7}\d+  ((?:[0-9a-f]{2} )*[0-9a-f]{2})(?: |$)", example, re.MULTILINE)
     assert bytes.fromhex("".join(rows)) == FILES[4].data()
     hidden = decompress(FILES[4].data()).weights["hidden.0.weight"][0].numpy()
