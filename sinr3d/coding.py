@@ -35,7 +35,7 @@ def code(
         TargetError: the target of the options cannot be met.
     """
     if options.profile == "paper":
-        plans = paper.paper_plans(trained.weights, trained.spec)
+        plans = {**paper.paper_plans(trained.weights, trained.spec), **trained.fixed}
         network = encode_tensors(trained.weights, trained.spec, plans, options.seed)
         point = make_point(trained, options, network, plans, "brotli")
     else:

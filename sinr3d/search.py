@@ -53,7 +53,7 @@ def find_steps(trained: Trained, options: EncodeOptions) -> Point:
         return len(found.data) <= options.target_size
 
     def plans_for(error: float) -> dict[str, Plan]:
-        return allocate.dense_plans(gains, trained.weights, spec, error)
+        return {**allocate.dense_plans(gains, trained.weights, spec, error), **trained.fixed}
 
     if options.target_size is None:  # the largest error that keeps the score
         found = allocate.search_error(lambda error: holds(point(plans_for(error))), start=1e-4)
@@ -83,7 +83,8 @@ def _on_trellis(
 def _spend_rest(best: Point, trained: Trained, options: EncodeOptions) -> Point:
     """Coarser steps a tensor at a time while the target holds: what the search of one number left over."""
     for factor in _COARSER:
-        for tensor in sorted(tensor_shapes(best.network.spec), key=lambda tensor: -tensor.size):
+        free = [t for t in tensor_shapes(best.network.spec) if t.name not in trained.fixed]
+        for tensor in sorted(free, key=lambda tensor: -tensor.size):
             plan = best.plans[tensor.name]
             assert plan.step is not None  # the allocation sets every step
             coarser = replace(plan, step=quantizer.round_step(plan.step * factor))
@@ -174,7 +175,7 @@ class _Tuner:
         most = self.loss + _ROUNDING * slope * spec.num_weights
 
         def plans_for(error: float) -> dict[str, Plan]:
-            return allocate.dense_plans(self.gains, weights, spec, error)
+            return {**allocate.dense_plans(self.gains, weights, spec, error), **self.trained.fixed}
 
         def holds(error: float) -> bool:
             rounded = decode_tensors(encode_tensors(weights, spec, plans_for(error)))

@@ -1,7 +1,7 @@
 """What coding starts from and what it leaves: trained weights with their judges, and a finished file."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -37,6 +37,7 @@ class Trained:
         seconds: wall time of the training.
         interrupted: it was ended by Ctrl-C.
         grid: the occupancy grid of a scene, if there is one.
+        fixed: plans of tensors that were trained as integers: nobody chooses others.
     """
 
     spec: AnySpec
@@ -54,6 +55,7 @@ class Trained:
     usual_slope: float = 3.0
     interrupted: bool = False
     grid: np.ndarray | None = None
+    fixed: Mapping[str, Plan] = field(default_factory=dict)
 
     def target(self, options: EncodeOptions) -> float | None:
         """The score that the options ask for, by this metric."""

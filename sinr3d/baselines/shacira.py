@@ -8,8 +8,8 @@
 Latents, densities, and why the decoder of latents is no tensor of its own: `inr/latents.py`. As published
 (arXiv 2309.15848): the linear decoder, the factorized learned density of each level, noise that gives way to
 rounding, Adam. Different here: the network is quantized too, where theirs is sent as floats; the code of the
-integers looks at neighbours, where theirs is the density's; fewer steps, on random coordinates, with rates
-along a cosine.
+integers looks at neighbours, where theirs is the density's; two hidden layers of 16, where theirs is one; fewer
+steps, on random coordinates, with rates along a cosine.
 """
 
 import time
@@ -37,11 +37,11 @@ from sinr3d.inr.spec import GridSpec, InrSpec, TensorShape, tensor_shapes
 from sinr3d.sparse.blocks import vector_length
 from sinr3d.trained import Encoded
 
-_LATENT_RATE, _NETWORK_RATE, _DENSITY_RATE = 3e-2, 1e-2, 5e-3
+_LATENT_RATE, _NETWORK_RATE, _DENSITY_RATE = 1e-1, 2e-2, 5e-3
 _ANNEALED = 0.5  # share of the steps in which noise gives way to rounding
 _REPORTS = 50
 _ATOMS = 1 << 16
-USUAL_SLOPES = {"image": 1e-3, "occupancy": 1e-3}
+USUAL_SLOPES = {"image": 2e-3, "occupancy": 1e-3}
 """lambda at quality 50: the loss for a bit a pixel, or for a bit a point of a 32 x 32 x 32 grid."""
 
 
@@ -73,9 +73,9 @@ class ShaciraOptions:
     log2_entries: int = 11
     features: int = 1
     coarsest: int = 8
-    finest: int = 192
+    finest: int = 128
     width: int = 16
-    hidden_layers: int = 0
+    hidden_layers: int = 1
     steps: int = 2000
     tuning_steps: int = 300
     bits: int = 8
@@ -147,7 +147,11 @@ def encode(
 
 
 def usual_options(signal: Any, options: EncodeOptions) -> ShaciraOptions:
-    """The sizes and lambda for a signal at a quality: 2^9 latents a level at 0, 2^11 at 50, 2^13 at 100."""
+    """The sizes and lambda for a signal at a quality.
+
+    A level of an image's grid has 2^9 latents at quality 0, 2^11 at 50, 2^13 at 100; of a shape's four times
+    as many. Lambda halves with every 12.5 of quality.
+    """
     log2_entries = round(9 + options.quality / 25)
     price = USUAL_SLOPES[signal.kind] * options.slope * 2 ** ((50 - options.quality) / 12.5)
     own = ShaciraOptions(
@@ -162,9 +166,9 @@ def usual_options(signal: Any, options: EncodeOptions) -> ShaciraOptions:
         max_seconds=options.max_seconds,
     )
     if signal.kind != "image":
-        return replace(own, levels=8, coarsest=4, finest=64)
+        return replace(own, levels=6, log2_entries=log2_entries + 2, coarsest=4, finest=64)
     domain = signal.domain
-    finest = max(16, max(domain.width, domain.height) // 2)
+    finest = max(16, max(domain.width, domain.height) // 3)
     return replace(own, slope=price / (domain.width * domain.height), finest=finest)
 
 

@@ -63,7 +63,7 @@ def test_the_rate_falls_with_lambda() -> None:
         ),
         strict=True,
     )
-    assert sizes[0] > 1.1 * sizes[1] > 1.3 * sizes[2]
+    assert sizes[0] > 1.1 * sizes[1] > 1.2 * sizes[2]
     assert scores[0] > scores[1] > scores[2]
 
 
@@ -115,7 +115,7 @@ def test_the_profile_takes_quality_slope_and_bits() -> None:
 
 def test_a_torus_as_a_grid_over_three_coordinates() -> None:
     signal = OccupancySignal.from_mesh(trimesh.creation.torus(1.0, 0.4), 0, num_points=100_000)
-    sizes = {"levels": 4, "finest": 24, "batch": 8192, "tuning_steps": 8}
+    sizes = {"levels": 3, "finest": 20, "log2_entries": 12, "batch": 8192, "tuning_steps": 8}
     options = replace(SMALL, **sizes, slope=1e-7)
     fit = shacira.fit_shacira(signal, options)
     coded = shacira.code(fit, signal, options)
@@ -126,7 +126,7 @@ def test_a_torus_as_a_grid_over_three_coordinates() -> None:
     assert contents.record is not None
     assert contents.record.score == pytest.approx(coded.score, abs=1e-6)
     usual = shacira.usual_options(signal, EncodeOptions(profile="shacira"))
-    assert (usual.log2_entries, usual.coarsest) == (11, 4)
+    assert (usual.log2_entries, usual.coarsest) == (13, 4)
 
 
 def test_grids_that_make_no_sense() -> None:
