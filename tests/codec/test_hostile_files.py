@@ -6,21 +6,26 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_files import FILES, LARGE_FILES
+from tiny_files import FILES, LARGE_FILES, PRIOR_FILES
 
 from sinr3d.codec.container import pack_container, unpack_container
 
 _SCRIPT = """
-import pickle, resource, sys, time
+import os, resource, sys, tempfile, time
 sys.path[:0] = [sys.argv[1]]
 from test_hostile_files import mutated_files
-from tiny_files import FILES, LARGE_FILES
+from tiny_files import FILES, LARGE_FILES, PRIOR_FILES
 import numpy as np
 from sinr3d.codec import info
 from sinr3d.codec.pipeline import Contents, decompress
+from sinr3d.codec.prior import save_prior
 from sinr3d.errors import SinrError
 
-for file in FILES + LARGE_FILES:
+folder = tempfile.TemporaryDirectory()
+os.environ["SINR3D_PRIORS"] = folder.name
+for file in PRIOR_FILES:
+    save_prior(file.prior, folder.name)
+for file in FILES + LARGE_FILES + PRIOR_FILES:
     decompress(file.data())
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 slowest, decoded, refused = 0.0, 0, 0
@@ -49,7 +54,7 @@ print(decoded, refused, slowest, grown)
 def mutated_files(count: int, seed: int) -> list[bytes]:
     """Valid files with edits of every sort, most of them sealed again with right checksums."""
     rng = random.Random(seed)
-    small = [file.data() for file in FILES]
+    small = [file.data() for file in (*FILES, *PRIOR_FILES)]
     large = [file.data() for file in LARGE_FILES]
     ways = [_edit, _truncate, _splice, _edit_payloads, _edit_payloads, _edit_payloads, _swap_payloads]
     files = []

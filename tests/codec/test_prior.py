@@ -13,14 +13,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from tiny_files import IMAGE, PRIOR_FILES, RECORD, TinyFile
+from tiny_files import BARE_SCENE, FILES, IMAGE, PRIOR_FILES, RECORD, SHAPE, TinyFile
 from torch import Tensor
 
-from sinr3d.codec import info
-from sinr3d.codec.header import PriorRef
+from sinr3d.codec import container, header, info
+from sinr3d.codec.container import pack_container, unpack_container
+from sinr3d.codec.header import Domain, ImageDomain, PriorRef
+from sinr3d.codec.network import features_of, pack_spec, unpack_spec
 from sinr3d.codec.pipeline import compress, decompress, pack_file, unpack_file
 from sinr3d.codec.prior import Prior, find_prior, load_prior, pack_prior, prior_id, save_prior, unpack_prior
-from sinr3d.codec.tensors import DensePlan, Plan, SinrPlan, encode_tensors
+from sinr3d.codec.tensors import CodedNetwork, DenseCode, DensePlan, Plan, SinrPlan, encode_tensors
 from sinr3d.errors import (
     ChecksumError,
     CorruptFileError,
@@ -301,3 +303,163 @@ def test_latents_of_an_image(tmp_path: Path, plan: Plan) -> None:
     assert contents.weights["latents"].shape == (6, 5)
     assert contents.shared is not None
     assert_same(Prior(SPEC, contents.shared, ORIGIN), prior)
+
+
+# --- Refusals -----------------------------------------------------------------------------------------------
+
+
+def repacked(data: bytes, features: int | None = None, **changes: bytes | None) -> bytes:
+    """A file with other features, and other payloads (or none) of the sections of these names."""
+    file = unpack_container(data)
+    tags = {name: tag for tag, name in container.SECTION_NAMES.items()}
+    payloads: dict[int, bytes | None] = {**file.payloads, **{tags[name]: v for name, v in changes.items()}}
+    kept = {tag: payload for tag, payload in payloads.items() if payload is not None}
+    return pack_container(kept, file.features if features is None else features)
+
+
+def file_named(name: str) -> TinyFile:
+    return next(file for file in (*PRIOR_FILES, *FILES) if file.name == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "match"),
+    [
+        ("difference", 2, "section PRIOR does not fit the features"),
+        ("latents", 2 + 32, "section PRIOR does not fit the features"),
+        ("latents", 2 + 8 + 16 + 32, "of two kinds"),
+        ("image with tables", 1 + 2 + 16, "of two kinds"),
+        ("image with tables", 2, "bytes too many"),
+        ("image half", 2 + 16, "ends after 14 bytes"),
+        ("image half", 2 + 8, "section PRIOR does not fit the features"),
+    ],
+)
+def test_features_that_do_not_fit(name: str, features: int, match: str) -> None:
+    with pytest.raises(CorruptFileError, match=match):
+        unpack_file(repacked(file_named(name).data(), features))
+
+
+def test_networks_that_do_not_fit_the_features() -> None:
+    network = unpack_container(file_named("image half").data()).payloads[container.NETWORK]
+    with pytest.raises(CorruptFileError, match="said to have a feature grid, and has none"):
+        unpack_spec(network + b"\0", container.GRID_NETWORK)
+    with pytest.raises(CorruptFileError, match="said to need no prior"):
+        unpack_spec(network, container.MODULATED)
+    with pytest.raises(CorruptFileError, match="a scene is said to build on a prior"):
+        unpack_spec(network, container.SCENE | container.PRIOR)
+
+
+def test_what_is_not_written(tmp_path: Path) -> None:
+    ref, _ = load_prior(save_prior(make_prior(), tmp_path))
+    with pytest.raises(CorruptFileError, match="said to need no prior"):
+        modulated_file(None, DensePlan(1.0))
+    scene = file_named("scene without tables")
+    with pytest.raises(CorruptFileError, match="a scene is said to build on a prior"):
+        pack_file(scene.network(), scene.domain, "laws", prior=ref)
+    with pytest.raises(CorruptFileError, match="printable ASCII"):
+        modulated_file(PriorRef(ref.id, "é"), DensePlan(1.0))
+
+
+@pytest.mark.parametrize(
+    ("spec", "match"),
+    [
+        (replace(MODULATED, rows=3), "3 x 3 patches of 2 pixels are not those of"),
+        (replace(MODULATED, patch=0), "2 x 3 patches of all pixels are not those of .*; 1 x 1 are due"),
+        (replace(MODULATED, base=replace(SPEC, out_features=4)), "maps 2 to 4 values"),
+    ],
+)
+def test_latents_of_another_image_are_refused(spec: ModulatedSpec, match: str) -> None:
+    network = CodedNetwork(spec, {"latents": DenseCode(np.zeros((1, 1), np.int32), 1.0)})
+    with pytest.raises(CorruptFileError, match=match):
+        pack_file(network, IMAGE, "laws", prior=PriorRef("00" * 8, ORIGIN))
+
+
+@pytest.mark.parametrize(
+    ("spec", "match"),
+    [
+        (
+            replace(MODULATED, base=replace(SPEC, activation="wire", sigma=1.0)),
+            "a feature grid or complex layers",
+        ),
+        (
+            replace(MODULATED, base=InrSpec(2, 3, 4, 1, grid=GridSpec((2.0,), 1, 4, dims=2))),
+            "a feature grid or",
+        ),
+        (replace(MODULATED, latent_size=4097), "the size of a latent vector is 4097"),
+        (replace(MODULATED, latent_size=0), "the size of a latent vector is 0"),
+        (replace(MODULATED, patch=65537), "the side of a patch is 65537"),
+        (replace(MODULATED, rows=0), "the rows of patches is 0"),
+        (replace(MODULATED, columns=65537), "the columns of patches is 65537"),
+    ],
+)
+def test_latents_that_make_no_sense(spec: ModulatedSpec, match: str) -> None:
+    with pytest.raises(CorruptFileError, match=match):
+        pack_spec(spec)
+
+
+@pytest.mark.parametrize("domain", [SHAPE, BARE_SCENE])
+def test_latents_are_of_images(domain: Domain) -> None:
+    file = file_named("latents")
+    with pytest.raises(CorruptFileError, match=r"the latents of an image|the networks of a scene"):
+        pack_file(file.network(), domain, "laws", prior=file.ref())
+
+
+def test_more_latents_than_a_file_pays_for() -> None:
+    spec = ModulatedSpec(SPEC, 4096, 1, 4096, 4096)
+    data = file_named("latents").data()
+    domain = header.pack_domain(ImageDomain(4096, 4096, 3))
+    with pytest.raises(LimitError, match="the number of weights is 68719476736"):
+        unpack_file(repacked(data, NETWORK=pack_spec(spec), DOMAIN=domain))
+
+
+def test_priors_that_do_not_belong_to_a_file(tmp_path: Path) -> None:
+    ref, _ = load_prior(save_prior(make_prior(default_spec(2, 3, 4, 2)), tmp_path))
+    plans, weights = dense(SPEC), build(SPEC).weights()
+    with pytest.raises(CorruptFileError, match="the prior is of the network"):
+        decompress(compress(weights, SPEC, IMAGE, plans, prior=ref), tmp_path)
+    ref, _ = load_prior(save_prior(make_prior(), tmp_path))
+    with pytest.raises(CorruptFileError, match=r"modulation.weight is None; the file needs \(8, 5\)"):
+        decompress(modulated_file(ref, DensePlan(1.0)), tmp_path)
+    ref, _ = load_prior(save_prior(make_base(4), tmp_path))
+    with pytest.raises(CorruptFileError, match=r"modulation.weight is \(8, 4\); the file needs \(8, 5\)"):
+        decompress(modulated_file(ref, DensePlan(1.0)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "section", [b"1234567", b"12345678\x1b[2J", b"12345678" + b"x" * 201, b"12345678\xe9"]
+)
+def test_hostile_references(section: bytes) -> None:
+    with pytest.raises(CorruptFileError):
+        decompress(repacked(file_named("latents").data(), PRIOR=section))
+
+
+NETWORKS = st.builds(
+    InrSpec,
+    in_features=st.just(2),
+    out_features=st.integers(1, 255),
+    width=st.integers(1, 4096),
+    hidden_layers=st.integers(0, 64),
+    activation=st.sampled_from(["sine", "gauss", "relu"]),
+    frequencies=st.integers(0, 32),
+)
+SIDES = st.integers(1, 1 << 16)
+LATENTS = st.builds(
+    ModulatedSpec, NETWORKS, st.integers(1, 4096), st.integers(0, 1 << 16), rows=SIDES, columns=SIDES
+)
+WITH_GRIDS = st.tuples(GRIDS, st.integers(2, 3)).map(
+    lambda drawn: InrSpec(drawn[1], 3, 8, 1, grid=replace(drawn[0], dims=drawn[1]))
+)
+
+
+@given(LATENTS | WITH_GRIDS, st.booleans())
+def test_network_round_trip(spec: InrSpec | ModulatedSpec, prior: bool) -> None:
+    features = features_of(spec) | container.PRIOR * (prior or isinstance(spec, ModulatedSpec))
+    assert unpack_spec(pack_spec(spec), features) == spec
+
+
+@given(
+    st.binary(min_size=8, max_size=8),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=200),
+)
+def test_reference_round_trip(number: bytes, origin: str) -> None:
+    ref = PriorRef(number.hex(), origin)
+    assert PriorRef.unpack(ref.pack()) == ref
