@@ -45,10 +45,10 @@ class MetaOptions:
     steps: int = 1000
     inner_steps: int = 3
     tasks: int = 4
-    batch: int = 1024
-    lr: float = 1e-3
+    batch: int = 512
+    lr: float = 5e-4
     inner_lr: float = 1e-2
-    rate_lr: float = 1e-2
+    rate_lr: float = 2e-2
     seed: int = 0
     second_order: bool = True
     device: str = "cpu"
@@ -185,6 +185,7 @@ def adapt(
     return unstack(_plain(_inner_loop(spec, weights, rates, signals, options, generators, False)))
 
 
+@torch.enable_grad()
 def _inner_loop(
     spec: InrSpec,
     weights: Mapping[str, Tensor],
@@ -198,15 +199,13 @@ def _inner_loop(
     adapted = {name: value.expand(len(signals), *value.shape) for name, value in weights.items()}
     for _ in range(options.inner_steps):
         batch = draw(signals, options.batch, generators, options.device)
-        with torch.enable_grad():
-            points = {
-                name: value if value.requires_grad else value.detach().requires_grad_()
-                for name, value in adapted.items()
-            }
-            loss = sum_of_losses(signals, evaluate_many(spec, points, batch.coords), batch)
-            gradients = torch.autograd.grad(
-                loss, list(points.values()), create_graph=second_order, materialize_grads=True
-            )
+        points = adapted
+        if not second_order:
+            points = {name: value.detach().requires_grad_() for name, value in adapted.items()}
+        loss = sum_of_losses(signals, evaluate_many(spec, points, batch.coords), batch)
+        gradients = torch.autograd.grad(
+            loss, list(points.values()), create_graph=second_order, materialize_grads=True
+        )
         slopes = dict(zip(points, gradients, strict=True))
         adapted = {name: value - rates[name] * slopes[name] for name, value in adapted.items()}
     return adapted
