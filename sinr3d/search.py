@@ -8,7 +8,7 @@ import torch
 
 from sinr3d.codec import allocate, quantizer
 from sinr3d.codec.symmetry import sort_neurons
-from sinr3d.codec.tensors import CodedNetwork, DensePlan, Plan, decode_tensors, encode_tensors
+from sinr3d.codec.tensors import CodedNetwork, DensePlan, HalfPlan, Plan, decode_tensors, encode_tensors
 from sinr3d.codec.tune import tune
 from sinr3d.config import EncodeOptions
 from sinr3d.inr.mlp import Weights
@@ -86,6 +86,7 @@ def _spend_rest(best: Point, trained: Trained, options: EncodeOptions) -> Point:
         free = [t for t in tensor_shapes(best.network.spec) if t.name not in trained.fixed]
         for tensor in sorted(free, key=lambda tensor: -tensor.size):
             plan = best.plans[tensor.name]
+            assert not isinstance(plan, HalfPlan)
             assert plan.step is not None  # the allocation sets every step
             coarser = replace(plan, step=quantizer.round_step(plan.step * factor))
             plans = {**best.plans, tensor.name: coarser}

@@ -8,8 +8,8 @@
 Latents, densities, and why the decoder of latents is no tensor of its own: `inr/latents.py`. As published
 (arXiv 2309.15848): the linear decoder, the factorized learned density of each level, noise that gives way to
 rounding, Adam. Different here: the network is quantized too, where theirs is sent as floats; the code of the
-integers looks at neighbours, where theirs is the density's; two hidden layers of 16, where theirs is one; fewer
-steps, on random coordinates, with rates along a cosine.
+integers looks at neighbours, where theirs is the density's; two hidden layers of 16, where theirs is one;
+fewer steps, on random coordinates, with rates along a cosine.
 """
 
 import time
@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sinr3d.baselines import _rivals
 from sinr3d.codec.paper import sparsity_of
 from sinr3d.codec.pipeline import pack_file
-from sinr3d.codec.quantizer import round_step, step_for_bits
+from sinr3d.codec.quantizer import step_for_bits
 from sinr3d.codec.tensors import DensePlan, Plan, SinrPlan, decode_tensors, encode_tensors
 from sinr3d.codec.tune import TuneOptions, tune
 from sinr3d.config import EncodeOptions
@@ -31,7 +31,7 @@ from sinr3d.errors import UsageError
 from sinr3d.fit.device import pick_device
 from sinr3d.fit.loop import FitProgress
 from sinr3d.fit.optim import set_cosine_rate
-from sinr3d.inr.latents import Density, anneal, table_names
+from sinr3d.inr.latents import Density, anneal, balanced, start_latents, table_names
 from sinr3d.inr.mlp import Weights, build, evaluate
 from sinr3d.inr.spec import GridSpec, InrSpec, TensorShape, tensor_shapes
 from sinr3d.sparse.blocks import vector_length
@@ -218,9 +218,8 @@ class _Run:
         self.signal, self.options, self.spec = signal, options, spec_of(signal, options)
         self.generator = torch.Generator().manual_seed(options.seed + 1)
         tensors = build(self.spec, options.seed).to(options.device).named_tensors()
+        start_latents(tensors, self.generator)
         self.tables = {name: tensors.pop(name) for name in table_names(self.spec)}
-        for latents in self.tables.values():
-            nn.init.uniform_(latents, -1.0, 1.0, self.generator)
         self.network, self.density = tensors, Density(len(self.tables)).to(options.device)
         groups = [
             {"params": list(self.tables.values()), "lr": _LATENT_RATE},
@@ -266,7 +265,7 @@ class _Run:
     def result(self, interrupted: bool) -> ShaciraFit:
         tables = {name: torch.round(latents) for name, latents in self.tables.items()}
         trained = {name: tensor.detach().cpu() for name, tensor in {**tables, **self.network}.items()}
-        weights, table_steps = _balanced(trained, self.spec)
+        weights, table_steps = balanced(trained, self.spec)
         return ShaciraFit(
             self.spec,
             weights,
@@ -277,28 +276,6 @@ class _Run:
             self.seconds(),
             interrupted,
         )
-
-
-def _balanced(weights: Mapping[str, Tensor], spec: InrSpec) -> tuple[Weights, dict[str, float]]:
-    """Moves the size of a level's columns of the first matrix into the level's step.
-
-    One quantizer then suits all of the matrix. Columns of a table of zeros become zeros.
-
-    Args:
-        weights: tables of integers, and the network.
-        spec: of both.
-    """
-    assert spec.grid is not None
-    out, steps, features = dict(weights), {}, spec.grid.features
-    first = weights["first.weight"].clone()
-    for level in range(len(spec.grid.scales)):
-        name, columns = f"grid.{level}", slice(level * features, (level + 1) * features)
-        size = float(first[:, columns].square().mean().sqrt()) if bool(weights[name].any()) else 0.0
-        steps[name] = round_step(size) if size > 0 else 1.0
-        first[:, columns] *= 1 / steps[name] if size > 0 else 0.0
-        out[name] = weights[name] * steps[name]
-    out["first.weight"] = first
-    return out, steps
 
 
 def code(fitted: ShaciraFit, signal: Any, options: ShaciraOptions, effort: int = 5) -> ShaciraCode:

@@ -14,7 +14,7 @@ latents.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from sinr3d.inr.spec import InrSpec, tensor_shapes
 _FILTERS = (1, 3, 3, 3, 1)
 _FIRST_SPREAD = 10.0  # of a density before training, in steps
 _LEAST_PROBABILITY = 1e-9
+_FIRST_LATENTS = 0.1  # of a step
 
 
 def anneal(values: Tensor, progress: float, generator: torch.Generator | None = None) -> Tensor:
@@ -49,6 +50,46 @@ def anneal(values: Tensor, progress: float, generator: torch.Generator | None = 
 def table_names(spec: InrSpec) -> list[str]:
     """The names of the tables of a network with a grid, the coarsest level first."""
     return [tensor.name for tensor in tensor_shapes(spec) if tensor.role == "table"]
+
+
+def start_latents(weights: Mapping[str, Tensor], generator: torch.Generator) -> None:
+    """Sets latents to uniform values of at most a tenth of a step, in place: zeros, but not all alike.
+
+    Args:
+        weights: of a network by name; its tables are changed.
+        generator: of the values, on the CPU.
+    """
+    with torch.no_grad():
+        for name, values in weights.items():
+            if name.startswith("grid."):
+                values.copy_((torch.rand(values.shape, generator=generator) * 2 - 1) * _FIRST_LATENTS)
+
+
+def balanced(weights: Mapping[str, Tensor], spec: InrSpec) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Rounds the latents, and moves the size of each level's columns of the first matrix into its table.
+
+    One quantizer then suits all of the matrix. Sizes are powers of two: the function stays the same to the
+    bit. Columns of a table of zeros become zeros.
+
+    Args:
+        weights: of a network by name, its tables latents in steps of 1.
+        spec: the network.
+
+    Returns:
+        The weights, tables being integers times a step, and the step of each table by its name.
+    """
+    assert spec.grid is not None
+    out, steps, features = dict(weights), {}, spec.grid.features
+    first = weights["first.weight"].clone()
+    for level, name in enumerate(table_names(spec)):
+        columns = slice(level * features, (level + 1) * features)
+        symbols = torch.round(weights[name])
+        size = float(first[:, columns].square().mean().sqrt()) if bool(symbols.any()) else 0.0
+        steps[name] = 2.0 ** round(math.log2(size)) if size > 0 else 1.0
+        first[:, columns] *= 1 / steps[name] if size > 0 else 0.0
+        out[name] = symbols * steps[name]
+    out["first.weight"] = first
+    return out, steps
 
 
 class Density(nn.Module):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sinr3d.inr.latents import Density, anneal, table_names
+from sinr3d.inr.latents import Density, anneal, balanced, start_latents, table_names
+from sinr3d.inr.mlp import build, evaluate
 from sinr3d.inr.spec import GridSpec, InrSpec
 
 
@@ -50,3 +51,23 @@ def test_bits_of_tables_of_unequal_sizes() -> None:
 def test_names_of_tables() -> None:
     assert table_names(InrSpec(2, 3, 8, 1, grid=GridSpec((2.0, 4.0), 1, 4, dims=2))) == ["grid.0", "grid.1"]
     assert table_names(InrSpec(2, 3, 8, 1)) == []
+
+
+def test_balancing_keeps_the_function_to_the_bit() -> None:
+    spec = InrSpec(2, 3, 8, 1, "relu", 1.0, 1.0, grid=GridSpec((2.25, 5.25, 9.25), 2, 6, "dense", 2))
+    weights = build(spec, 3).weights()
+    generator = torch.Generator().manual_seed(0)
+    start_latents(weights, generator)
+    assert all(0.09 < float(weights[name].abs().max()) <= 0.1 for name in table_names(spec))
+    for scale, name in zip((40.0, 0.0, 300.0), table_names(spec), strict=True):
+        weights[name] *= scale
+    weights["first.weight"][:, 4:] *= 20
+    rounded = weights | {name: torch.round(weights[name]) for name in table_names(spec)}
+    found, steps = balanced(weights, spec)
+    coords = torch.rand(99, 2, generator=generator) * 2 - 1
+    assert torch.equal(evaluate(spec, found, coords), evaluate(spec, rounded, coords))
+    sizes = [float(part.square().mean().sqrt()) for part in found["first.weight"].split(2, dim=1)]
+    assert sizes[1] == 0
+    assert all(0.7 < size < 1.42 for size in (sizes[0], sizes[2]))
+    for name, step in steps.items():
+        assert torch.equal(found[name], rounded[name] * step)
