@@ -364,6 +364,9 @@ class Compare:
     """The original image or mesh."""
     output: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None
     """Where to, instead of INPUT.compare: PATH.png, PATH.curves.png and PATH.html."""
+    priors: Priors = None
+    """Folder of the .prior that the file builds on, if it does; by default $SINR3D_PRIORS and
+    ~/.cache/sinr3d/priors."""
     force: Force = False
     """Overwrite what is there."""
     json: Json = False
@@ -379,7 +382,7 @@ class Compare:
 
         data = files.read_bytes(self.input)
         with console.fraction_bar("comparing") as on_progress:
-            result = compare.run(data, self.reference, on_progress)
+            result = compare.run(data, self.reference, on_progress, priors=self.priors)
         if self.json:
             console.print_json([dataclasses.asdict(row) for row in result.rows])
         else:
@@ -405,6 +408,7 @@ class Bench:
     rate: rate-distortion curves of every codec on the same networks, images and meshes; with -o as CSV, PNG
     and HTML, and what is in the folder already is not computed again.
     transforms: where dense, sparse and seeded codes win, without retraining and trained in the code domain.
+    batch: images fitted as one batch beside one after the other.
     nerf: ns-train on a data set (one rendered for the purpose if none is given), its networks coded in every
     way; sinr-nerf on a CUDA device, sinr-nerf-tiny at a quarter of the width on a CPU.
 
@@ -425,6 +429,7 @@ class Bench:
             "results",
             "rate",
             "transforms",
+            "batch",
             "nerf",
             "c1",
             "c2",
@@ -446,8 +451,8 @@ class Bench:
     quick: bool = False
     """A smaller problem."""
     scale: str | None = None
-    """rate: images at this share of their width and height, 1 by default. Experiments: paper (as published,
-    on a CUDA device), small (the default) or smoke."""
+    """rate, batch: images at this share of their width and height, 1 by default. Experiments: paper (as
+    published, on a CUDA device), small (the default) or smoke."""
     data: str | None = None
     """Experiments: folder of the Kodak pictures, by default $SINR3D_KODAK or ./kodak; or of the meshes."""
     seeds: int | None = None
@@ -463,7 +468,7 @@ class Bench:
     effort: int = 5
     """rate: of the default profile, 1 to 9."""
     steps: int | None = None
-    """rate: optimizer steps of a fit; the effort's by default."""
+    """rate, batch: optimizer steps of a fit; the effort's by default."""
     json: Json = False
     """Print the figures as JSON on standard output."""
 

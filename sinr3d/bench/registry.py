@@ -29,12 +29,12 @@ def run(
     """Runs a benchmark.
 
     Args:
-        name: "omp", "rule", "results", "rate", "transforms" or "nerf".
+        name: "omp", "rule", "results", "rate", "transforms", "batch" or "nerf".
         inputs: files to work on; none for omp; a data set or none for nerf.
         output: folder for data and plots.
         quick: a smaller problem.
         on_progress: called with the fraction done.
-        rate_options: of rate alone; `quick` is set in them.
+        rate_options: of rate, and the scale and steps of batch; `quick` is set in them.
 
     Returns:
         The table for people, and the same figures as plain values for JSON.
@@ -62,6 +62,12 @@ def run(
         options = dataclasses.replace(rate_options or rate.RateOptions(), quick=quick)
         drawn = rate.run(inputs, output, options, on_progress)
         return rate_report.render(drawn.savings), _facts(drawn)
+    if name == "batch":
+        from sinr3d.bench import batch, rate
+
+        chosen = rate_options or rate.RateOptions()
+        fitted = batch.run(inputs, chosen.scale, chosen.steps, quick, on_progress)
+        return batch.render(fitted), dataclasses.asdict(fitted)
     if name == "transforms":
         from sinr3d.bench import transforms
 

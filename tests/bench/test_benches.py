@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 import sinr3d
-from sinr3d.bench import demo, registry, results, rule, table
+from sinr3d.bench import batch, demo, registry, results, rule, table
 from sinr3d.errors import UsageError
 
 
@@ -59,6 +59,15 @@ def test_results_score_as_eval_does(photo: Path) -> None:
     assert rows[0].num_bytes < rows[1].num_bytes < rows[2].num_bytes
     assert rows[0].score > rows[2].score - 0.4
     assert results.render(rows).row_count == 3
+
+
+def test_batch_compares_equal_fits(photo: Path) -> None:
+    table, facts = registry.run("batch", [str(photo)] * 2, None, True, None)
+    assert table.row_count == len(facts["rows"]) == len(batch.NETWORKS) * len(batch.BATCHES)
+    for row in facts["rows"]:
+        assert min(row["seconds"]) > 0
+        assert row["psnr"][0] == pytest.approx(row["psnr"][1], abs=0.5)
+        assert row["psnr"][0] > 12
 
 
 def test_a_sweep_without_input_says_what_it_needs() -> None:
