@@ -52,7 +52,9 @@ class Comparison:
         return self.curves.metric
 
 
-def run(data: bytes, reference: str, on_progress: Progress | None = None) -> Comparison:
+def run(
+    data: bytes, reference: str, on_progress: Progress | None = None, *, priors: str | None = None
+) -> Comparison:
     """Runs all rivals on the network of a file and on the original.
 
     In the table a weight coder has its smallest setting that loses no more against the file's network than
@@ -63,11 +65,12 @@ def run(data: bytes, reference: str, on_progress: Progress | None = None) -> Com
         data: the .sinr file.
         reference: path of the original.
         on_progress: called with the fraction done.
+        priors: folder of the prior that the file builds on, if it does.
 
     Raises:
         SinrError: the file or the reference is refused.
     """
-    field, signal = decode(data), make_signal(reference)
+    field, signal = decode(data, priors=priors), make_signal(reference)
     if signal.kind != field.kind or signal.out_features != field.spec.out_features:
         raise UsageError(f"{reference} is of kind {signal.kind}, the file of kind {field.kind}")
     work = _Work(field, signal, len(data), signal.score(field.evaluate))

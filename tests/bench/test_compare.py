@@ -184,7 +184,7 @@ def test_nothing_is_overwritten_unasked(
     folder: Path, taken: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / taken).write_text("mine")
-    monkeypatch.setattr(compare, "run", lambda *args: pytest.fail("work before the check"))
+    monkeypatch.setattr(compare, "run", lambda *args, **how: pytest.fail("work before the check"))
     assert cli.main(["compare", "a.sinr", "photo.png", "-o", "x.png"]) == 1
     assert "exists" in capsys.readouterr().err
     assert (folder / taken).read_text() == "mine"
@@ -196,7 +196,7 @@ def test_without_matplotlib_the_rest_is_written(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(compare, "run", lambda *args: compared)
+    monkeypatch.setattr(compare, "run", lambda *args, **how: compared)
     monkeypatch.setattr(curves, "why_missing", lambda: "matplotlib is not installed: pip install it")
     assert cli.main(["compare", "a.sinr", "photo.png", "-o", "x"]) == 0
     assert "pip install it" in capsys.readouterr().err
