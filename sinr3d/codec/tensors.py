@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sinr3d.codec import quantizer, rdoq, trellis
+from sinr3d.codec import quantizer, trellis
 from sinr3d.inr.spec import AnySpec, TensorShape, tensor_shapes
 from sinr3d.sparse import blocks
 from sinr3d.sparse.dictionary import ATOM_SCALE, atoms, dictionary
@@ -32,11 +32,9 @@ class DensePlan:
 
     Attributes:
         step: between neighbours.
-        slope: what a bit is worth to the rounding, in squared steps (`codec/rdoq.py`).
     """
 
     step: float
-    slope: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,9 @@ class TrellisPlan:
 
     Attributes:
         step: that the two share; at the entropy of a DensePlan of twice this step the error is less.
-        slope: what a bit is worth to the choice of the path, in squared steps (`codec/rdoq.py`).
     """
 
     step: float
-    slope: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -219,9 +215,9 @@ def _encode_values(
     if isinstance(plan, HalfPlan):
         return _encode_half(values, tensor)
     if isinstance(plan, DensePlan):
-        return DenseCode(rdoq.quantize(values.numpy(), plan.step, plan.slope), plan.step)
+        return DenseCode(quantizer.quantize(values.numpy(), plan.step), plan.step)
     assert tensor.role not in DENSE_ROLES, "biases and tables are not quantized along a trellis"
-    return TrellisCode(rdoq.quantize_trellis(values.numpy(), plan.step, plan.slope), plan.step)
+    return TrellisCode(trellis.quantize(values.numpy(), plan.step), plan.step)
 
 
 def _encode_half(values: Tensor, tensor: TensorShape) -> HalfCode:
