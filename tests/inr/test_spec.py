@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinr3d.inr.spec import ACTIVATION_IDS, InrSpec, default_spec, tensor_shapes
+from sinr3d.inr.spec import ACTIVATION_IDS, InrSpec, ModulatedSpec, TensorShape, default_spec, tensor_shapes
 
 SPECS = st.builds(
     InrSpec,
@@ -74,3 +74,9 @@ def test_activation_ids_belong_to_the_file_format():
 def test_an_unknown_activation_is_refused():
     with pytest.raises(KeyError, match="tanh"):
         default_spec(2, 3, 8, activation="tanh")
+
+
+def test_the_tensor_of_a_modulated_image() -> None:
+    spec = ModulatedSpec(default_spec(2, 3, 8, 1), 16, 32, 3, 5)
+    assert tensor_shapes(spec) == [TensorShape("latents", (15, 16), "latent", 16)]
+    assert spec.num_weights == 240
