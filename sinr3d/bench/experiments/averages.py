@@ -46,6 +46,10 @@ class Average:
 
 BASELINE = "inric-paper"
 """What savings are of: every tensor at 16 bits, Brotli."""
+OWN_BASELINES = {"coinpp": ("coinpp", "16 bit"), "coinpp+sinr": ("coinpp", "16 bit")}
+OWN_BASELINES |= {"coinpp+sinr base": ("coinpp", "16 bit"), "shacira+sinr": ("shacira", "")}
+OWN_BASELINES |= {f"{name}+prior": ("inric-paper+prior", "") for name in ("inric-paper", "inric", "sinr")}
+"""Codecs whose savings are of another one, (codec, setting); "" is their own setting, or the only one."""
 
 
 def averages(rows: Sequence[Row]) -> list[Average]:
@@ -53,8 +57,15 @@ def averages(rows: Sequence[Row]) -> list[Average]:
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.place.network, row.place.codec, row.place.setting), []).append(row)
-    baselines = {_input_of(row): row for row in rows if row.place.codec == BASELINE}
-    return [_average(name, group, baselines) for name, group in groups.items()]
+    known = {(*_input_of(row), row.place.codec, row.place.setting): row for row in rows}
+    alone = {(*_input_of(row), row.place.codec): row for row in rows}
+
+    def baseline(row: Row) -> Row | None:
+        codec, setting = OWN_BASELINES.get(row.place.codec, (BASELINE, ""))
+        own = known.get((*_input_of(row), codec, setting or row.place.setting))
+        return own or (None if setting else alone.get((*_input_of(row), codec)))
+
+    return [_average(name, group, baseline) for name, group in groups.items()]
 
 
 def _input_of(row: Row) -> tuple[str, str, int]:
@@ -62,10 +73,10 @@ def _input_of(row: Row) -> tuple[str, str, int]:
 
 
 def _average(
-    name: tuple[str, str, str], rows: Sequence[Row], baselines: dict[tuple[str, str, int], Row]
+    name: tuple[str, str, str], rows: Sequence[Row], baseline: Callable[[Row], Row | None]
 ) -> Average:
     first = [row for row in rows if row.place.seed == 0] or list(rows)
-    pairs = [(row, baselines[_input_of(row)]) for row in first if _input_of(row) in baselines]
+    pairs = [(row, base) for row in first if (base := baseline(row)) is not None]
     losses = [row.float_score - row.score for row in first if row.float_score is not None]
     pixels = [row.bpp for row in first if row.bpp is not None]
     return Average(

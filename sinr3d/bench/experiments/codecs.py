@@ -16,7 +16,7 @@ from typing import Any
 import brotli
 import torch
 
-from sinr3d.baselines import uniform
+from sinr3d.baselines import coin, inric, uniform
 from sinr3d.bench.experiments.runner import Context, Made
 from sinr3d.bench.experiments.settings import Coding
 from sinr3d.bench.store import Key
@@ -115,8 +115,6 @@ def _float32(fitted: FittedSignal, signal: Any) -> bytes:
 
 
 def _coin(fitted: FittedSignal, signal: Any) -> bytes:
-    from sinr3d.baselines import coin
-
     return coin.code(fitted.result.weights, fitted.spec, signal.domain)
 
 
@@ -151,13 +149,12 @@ def _inric(context: Context, bits: int, seed: int) -> Codec:
     coding: Coding = context.scale.coding
 
     def code(fitted: FittedSignal, signal: Any) -> bytes:
-        from sinr3d.baselines import inric
-
         options = inric.InricOptions(
             bits=bits,
             rounding_steps=coding.rounding_steps,
             tuning_steps=coding.retraining_steps,
             seed=seed,
+            device=context.device,
         )
         batches = Batches(signal, coding.tuning_batch)
         return inric.code(fitted.spec, fitted.result.weights, batches, options)

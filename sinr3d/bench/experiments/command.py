@@ -149,14 +149,14 @@ def _pieces_of(name: str) -> Callable[[Context], Iterable[Piece]]:
         from sinr3d.bench.experiments.pictures import pieces
     elif name in ("c3", "c4"):
         from sinr3d.bench.experiments.meta import pieces
+    elif name == "c5":
+        from sinr3d.bench.experiments.latents import pieces
     elif name == "scenes":
         from sinr3d.bench.experiments.scenes import pieces
     elif name == "occupancy":
         from sinr3d.bench.experiments.shapes import pieces
-    elif name == "sparsity":
-        from sinr3d.bench.experiments.sparsity import pieces
     else:
-        raise UsageError(f"no experiment is called {name!r}")
+        from sinr3d.bench.experiments.sparsity import pieces
     return pieces
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +103,10 @@ def shapes(of: ShapeScale, files: list[str], data: str | None) -> list[Input]:
         MissingFileError: a mesh is not there.
     """
     if files:
-        return [_mesh_file(Path(name), of.num_points) for name in files]
+        return [_mesh_file(Path(name), of) for name in files]
     if of.names:
-        return [_mesh_file(_find_mesh(name, data), of.num_points) for name in of.names]
-    return [_made_shape(of.num_points)]
+        return [_mesh_file(_find_mesh(name, data), of) for name in of.names]
+    return [_made_shape(of)]
 
 
 def _find_mesh(name: str, data: str | None) -> Path:
@@ -120,28 +120,28 @@ def _find_mesh(name: str, data: str | None) -> Path:
     )
 
 
-def _mesh_file(path: Path, num_points: int) -> Input:
+def _mesh_file(path: Path, of: ShapeScale) -> Input:
     from sinr3d.modalities import mesh_io
-    from sinr3d.modalities.occupancy import OccupancySignal
 
     if not path.is_file():
         raise MissingFileError(f"{path}: no such file")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
-    def load() -> OccupancySignal:
-        return OccupancySignal.from_mesh(mesh_io.load_mesh(path), 0, num_points)
-
-    return Input(path.stem, digest, 0, load, lambda: mesh_io.load_mesh(path))
+    return _shape(path.stem, digest, lambda: mesh_io.load_mesh(path), of)
 
 
-def _made_shape(num_points: int) -> Input:
+def _made_shape(of: ShapeScale) -> Input:
     from sinr3d.bench.shape import demo_shape
+
+    return _shape("made", f"demo {_MADE_RESOLUTION}", lambda: demo_shape(_MADE_RESOLUTION), of)
+
+
+def _shape(name: str, digest: str, mesh: Callable[[], Any], of: ShapeScale) -> Input:
     from sinr3d.modalities.occupancy import OccupancySignal
 
-    def mesh() -> Any:
-        return demo_shape(_MADE_RESOLUTION)
-
     def load() -> OccupancySignal:
-        return OccupancySignal.from_mesh(mesh(), 0, num_points)
+        signal = OccupancySignal.from_mesh(mesh(), 0, of.num_points)
+        coords, inside = signal.score_coords[: of.score_points], signal.score_inside[: of.score_points]
+        return replace(signal, score_coords=coords, score_inside=inside)
 
-    return Input("made", f"demo {_MADE_RESOLUTION}", 0, load, mesh)
+    return Input(name, f"{digest} {of.num_points} {of.score_points}", 0, load, mesh)

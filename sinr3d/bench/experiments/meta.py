@@ -30,9 +30,6 @@ from sinr3d.fit.meta import MetaOptions, adapt, meta_learn
 from sinr3d.inr.mlp import Weights
 from sinr3d.inr.spec import tensor_shapes
 
-RATE = "rate."
-"""Begins the names of a prior's learned rates."""
-
 
 @dataclass(eq=False)
 class MetaFits(Fits):
@@ -61,14 +58,14 @@ class MetaFits(Fits):
         """Three inner steps for each."""
         prior = self.prior.prior
         weights = {t.name: prior.tensors[t.name] for t in tensor_shapes(self.spec)}
-        rates = {name: prior.tensors[RATE + name] for name in weights}
+        rates = {name: prior.tensors[inric.RATE_PREFIX + name] for name in weights}
         signals = [self.inputs[place].signal for place in places]
         return adapt(self.spec, weights, rates, signals, self._options())
 
-    def _learn(self) -> Prior:
+    def _learn(self) -> tuple[Prior, None]:
         learned = meta_learn(self.spec, [of.signal for of in self.train], self._options())
-        rates = {RATE + name: values for name, values in learned.rates.items()}
-        return Prior(self.spec, {**learned.weights, **rates}, self.context.command)
+        rates = {inric.RATE_PREFIX + name: values for name, values in learned.rates.items()}
+        return Prior(self.spec, {**learned.weights, **rates}, self.context.command), None
 
     def _options(self) -> MetaOptions:
         return MetaOptions(**asdict(self.context.scale.meta), device=self.context.device)
@@ -110,7 +107,9 @@ def prior_codecs(context: Context, fits: MetaFits) -> Iterator[Codec]:
         for bits in coding.bits:
             options = {"rounding_steps": coding.rounding_steps, "tuning_steps": coding.retraining_steps}
             key = {"bits": bits, "batch": coding.tuning_batch, **options}
-            code = _inric(context, fits, inric.InricOptions(bits=bits, seed=fits.seed, **options))
+            code = _inric(
+                context, fits, inric.InricOptions(bits=bits, seed=fits.seed, device=context.device, **options)
+            )
             yield Codec("inric+prior", f"{bits} bit", key, code, size)
     if "sinr+prior" in coding.codecs:
         code = _differences(fits, lambda w, spec: paper_plans(w, spec, atoms), "brotli")

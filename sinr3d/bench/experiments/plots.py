@@ -20,6 +20,7 @@ LABELS = {
     "float32": "float32 + Brotli",
     "coinpp": "COIN++",
     "coinpp+sinr": "SINR on COIN++",
+    "coinpp+sinr base": "COIN++, base by SINR",
     "shacira": "SHACIRA",
     "shacira+sinr": "SINR on SHACIRA",
     "jpeg": "JPEG",

@@ -13,32 +13,39 @@ _INDEX = "index.tsv"
 
 @dataclass(frozen=True)
 class TrainedPrior:
-    """A prior, what a file names of it, and its size in bytes."""
+    """A prior, what a file names of it, and the bytes that both sides must have for it."""
 
     ref: PriorRef
     prior: Prior
     num_bytes: int
 
 
-def trained_prior(folder: Path, key: Key, train: Callable[[], Prior]) -> TrainedPrior:
+def trained_prior(folder: Path, key: Key, train: Callable[[], tuple[Prior, int | None]]) -> TrainedPrior:
     """A prior, trained where none with these settings is in the folder.
 
-    `index.tsv` of the folder says which file was made with which settings.
+    A line of `index.tsv` in the folder says which settings made which file, and its bytes.
 
     Args:
         folder: made where it does not exist.
         key: all that the prior depends on.
-        train: makes it.
+        train: makes it, and says how many bytes stand for it; None are those of its file.
     """
     name = hash_of({**key, "version": sinr3d.__version__})
+    found = _indexed(folder, name)
+    if found is None:
+        prior, num_bytes = train()
+        path = save_prior(prior, folder)
+        found = path, num_bytes or path.stat().st_size
+        with (folder / _INDEX).open("a", encoding="utf-8") as file:
+            file.write(f"{name}\t{path.name}\t{found[1]}\n")
+    return TrainedPrior(*load_prior(found[0]), found[1])
+
+
+def _indexed(folder: Path, name: str) -> tuple[Path, int] | None:
+    """The file of settings, and its bytes; None where it is not there."""
     index = folder / _INDEX
-    lines = index.read_text(encoding="utf-8").splitlines() if index.is_file() else []
-    known = dict(line.split("\t", 1) for line in lines if "\t" in line)
-    if name not in known or not (folder / known[name]).is_file():
-        path = save_prior(train(), folder)
-        known[name] = path.name
-        with index.open("a", encoding="utf-8") as file:
-            file.write(f"{name}\t{path.name}\n")
-    path = folder / known[name]
-    ref, prior = load_prior(path)
-    return TrainedPrior(ref, prior, path.stat().st_size)
+    for line in index.read_text(encoding="utf-8").splitlines() if index.is_file() else []:
+        cells = line.split("\t")
+        if len(cells) == 3 and cells[0] == name and (folder / cells[1]).is_file():
+            return folder / cells[1], int(cells[2])
+    return None

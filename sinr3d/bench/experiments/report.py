@@ -34,6 +34,11 @@ ABOUT = {
     "scenes": "Radiance fields trained by nerfstudio, their networks coded in every way; PSNR of test views.",
     "sparsity": "The hidden matrices of a network coded with more and more atoms, against 16 bits + Brotli.",
 }
+_OTHER_BASELINES = {
+    "inric-paper+prior": "differences from a prior, against differences at 16 bits and Brotli",
+    "coinpp": "COIN++, against its latents at 16 bits and Brotli",
+    "shacira+sinr": "SINR on SHACIRA, against SHACIRA",
+}
 _PICTURES = ("c1", "c2", "c3", "c4", "c5")
 
 
@@ -123,8 +128,12 @@ def _legend(rows: Sequence[Row]) -> str:
     text = (
         "Every file was decoded again and scored. *loss* is against the network before coding; *saved* and "
         "*gain* are against the same network with every tensor at 16 bits and Brotli, which the paper calls "
-        "INRIC."
+        "INRIC"
     )
+    codecs = {row.place.codec for row in rows}
+    for codec, other in _OTHER_BASELINES.items():
+        text += f"; of {other}" if codec in codecs else ""
+    text += "."
     if any(row.bytes_beforehand for row in rows):
         text += (
             " *beforehand* are the bytes of the trained prior that both sides must have; they are not in "

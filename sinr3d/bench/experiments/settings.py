@@ -101,22 +101,22 @@ class Seeds:
 
 @dataclass(frozen=True)
 class Meta:
-    """How an initialisation is learned (INRIC, section 3; Finn et al. 2017; Li et al. 2017).
+    """How an initialisation is learned (INRIC, section 3); fields as of `fit.meta.MetaOptions`.
 
     Attributes:
         steps: outer steps.
         inner_steps: of the inner loop, in training and in use.
         tasks: signals an outer step.
-        batch: coordinates an inner step.
-        lr: of the outer loop.
+        batch: coordinates of each inner and outer step.
+        lr: peak rate of the outer loop.
         inner_lr: where the learned rates begin.
     """
 
     steps: int = 1000
     inner_steps: int = 3
     tasks: int = 4
-    batch: int = 2048
-    lr: float = 1e-4
+    batch: int = 1024
+    lr: float = 1e-3
     inner_lr: float = 1e-2
 
 
@@ -168,34 +168,49 @@ class MetaScale(PictureScale):
 
 
 @dataclass(frozen=True)
+class Base:
+    """COIN++'s base network and its training; fields as of `coinpp.TrainOptions`.
+
+    Attributes:
+        width: neurons in a hidden layer.
+        hidden_layers: square matrices; COIN++ counts two layers more.
+        omega: frequency of all layers.
+        steps: outer steps.
+        tasks: patches an outer step.
+        points: pixels of each.
+        inner_steps: gradient steps on the latents in training.
+        inner_rate: of these.
+        outer_rate: peak rate of the outer loop.
+        coding_steps: gradient steps on the latents of a picture that is coded.
+    """
+
+    width: int = 300
+    hidden_layers: int = 3
+    omega: float = 10.0
+    steps: int = 1000
+    tasks: int = 16
+    points: int = 128
+    inner_steps: int = 3
+    inner_rate: float = 1e-2
+    outer_rate: float = 1e-3
+    coding_steps: int = 10
+
+
+@dataclass(frozen=True)
 class LatentScale(PictureScale):
     """Of C5: COIN++ beside networks of their own.
 
     Attributes:
         latents: sizes d of a latent vector.
         patches: pixels along a patch's side; 0 is the whole picture.
-        width: of the base network.
-        hidden_layers: square matrices of the base network.
-        latent_bits: depths of the modulations.
-        steps: of training a base network.
-        inner_steps: of its inner loop, and of coding.
-        tasks: patches an outer step.
-        batch: pixels of a patch an inner step.
-        lr: of the outer loop.
-        inner_lr: of the inner loop.
+        latent_bits: depths of the latents.
+        base: the network that they modulate.
     """
 
     latents: tuple[int, ...] = (16, 32, 64, 96)
     patches: tuple[int, ...] = (32, 0)
-    width: int = 300
-    hidden_layers: int = 4
     latent_bits: tuple[int, ...] = (5, 16)
-    steps: int = 1000
-    inner_steps: int = 3
-    tasks: int = 16
-    batch: int = 1024
-    lr: float = 3e-6
-    inner_lr: float = 1e-2
+    base: Base = field(default_factory=Base)
 
 
 @dataclass(frozen=True)
@@ -205,12 +220,14 @@ class ShapeScale(Scale):
     Attributes:
         names: of the meshes, NAME.obj or NAME.ply in the data folder; none takes a shape made here.
         num_points: labelled points that are fitted.
+        score_points: held-out points that are scored, at most 200,000.
         rates: of Draco and the other codecs of meshes, this many.
         grid: of SHACIRA.
     """
 
     names: tuple[str, ...] = ()
     num_points: int = 4_500_000
+    score_points: int = 200_000
     rates: int = 4
     grid: Grid = field(default_factory=Grid)
 

@@ -49,7 +49,7 @@ def _mesh_piece(context: Context, rival: meshes.MeshRival, rate: int, of: Input)
 
     return Piece(
         context.place(of.name, None, "", rival.name, f"{rate:,} {rival.rate_name}"),
-        {"input": of.digest, "points": context.scale.num_points, "codec": rival.name, "rate": rate},
+        {"input": of.digest, "codec": rival.name, "rate": rate},
         "iou",
         0,
         lambda: None,

@@ -20,7 +20,10 @@ def row(codec: str = "sinr", image: str = "a", seed: int = 0, **changes: object)
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     table = RowTable(tmp_path / "new" / "results.tsv")
     shape = dataclasses.replace(row().place, h=None, m=None, codec="draco")
-    rows = [row(), dataclasses.replace(row(), place=shape, metric="iou", score=0.5, bpp=None, float_score=None)]
+    rows = [
+        row(),
+        dataclasses.replace(row(), place=shape, metric="iou", score=0.5, bpp=None, float_score=None),
+    ]
     for one in rows:
         table.append(one)
     assert RowTable(tmp_path / "new" / "results.tsv").rows == rows

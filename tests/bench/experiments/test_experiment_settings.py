@@ -25,10 +25,12 @@ def test_the_papers_networks_are_those_of_its_section_4() -> None:
     pictures = load_scale("c3", "paper").pictures
     assert (pictures.train, pictures.numbers) == (tuple(range(1, 13)), tuple(range(13, 25)))
     assert load_scale("c1", "paper").pictures.numbers == tuple(range(1, 25))
-    assert load_scale("c3", "paper").networks.frequencies == 0 < load_scale("c4", "paper").networks.frequencies
+    assert (
+        load_scale("c3", "paper").networks.frequencies == 0 < load_scale("c4", "paper").networks.frequencies
+    )
     assert load_scale("occupancy", "paper").networks.activations == ("gauss", "sine")
     five = load_scale("c5", "paper")
-    assert (five.latents, five.width, five.patches) == ((16, 32, 64, 96), 300, (32, 0))
+    assert (five.latents, five.base.width, five.patches) == ((16, 32, 64, 96), 300, (32, 0))
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path, text: str, said
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(MissingFileError, match="none.yaml"):
+    with pytest.raises(MissingFileError, match=r"none\.yaml"):
         load_scale("c1", "smoke", tmp_path / "none.yaml")
     monkeypatch.setattr(settings.sinr3d, "__file__", str(tmp_path / "a" / "b.py"))
     with pytest.raises(MissingFileError, match="give --config FILE"):
