@@ -47,8 +47,9 @@ from sinr3d.config import EncodeOptions
 from sinr3d.errors import UsageError
 from sinr3d.fit.device import pick_device
 from sinr3d.fit.loop import FitOptions, FitProgress, FitResult, fit
+from sinr3d.fit.meta import MetaOptions, adapt
 from sinr3d.inr.mlp import Weights, evaluate
-from sinr3d.inr.spec import InrSpec, default_spec
+from sinr3d.inr.spec import InrSpec, default_spec, tensor_shapes
 from sinr3d.trained import Encoded
 
 RATE, STEPS, L1 = 5e-4, 25_000, 1e-5
@@ -56,7 +57,9 @@ RATE, STEPS, L1 = 5e-4, 25_000, 1e-5
 BITS = 8
 FREQUENCIES = 8
 """Octaves of the encoding of an image's coordinates."""
-_TUNING_RATE = 1e-5  # of Adam; 1e-6 is published, for retraining with all samples
+RATE_PREFIX = "rate."
+"""Of the names of learned rates in a prior."""
+_TUNING_RATE = 2e-3  # of Adam, in mean quantizer steps: at 8 bits about the 1e-6 that is published
 _TIGHT = 0.499  # a weight retrained begins within this of its integer, in steps
 
 
@@ -196,7 +199,15 @@ def _fit(
     how = fit_options(options, prior)
     if prior is None:
         return fit(spec, signal, how, on_progress)
-    return fit(spec, signal, how, on_progress, start=prior.tensors)
+    rates = {
+        name.removeprefix(RATE_PREFIX): v for name, v in prior.tensors.items() if name.startswith(RATE_PREFIX)
+    }
+    start = {tensor.name: prior.tensors[tensor.name] for tensor in tensor_shapes(spec)}
+    if rates:
+        start = adapt(
+            spec, start, rates, [signal], MetaOptions(batch=how.batch, seed=options.seed, device=how.device)
+        )[0]
+    return fit(spec, signal, how, on_progress, start=start)
 
 
 class _Task:
@@ -270,8 +281,13 @@ def _retrained(
         near = torch.minimum(torch.maximum(values[name] / grids[name].step, place - _TIGHT), place + _TIGHT)
         start[name] = near * grids[name].step
     options = task.options
+    mean_step = sum(values[name].numel() * grid.step for name, grid in grids.items()) / task.spec.num_weights
     how = TuneOptions(
-        options.tuning_steps, optimizer="adam", adam_lr=_TUNING_RATE, seed=options.seed, device=options.device
+        options.tuning_steps,
+        optimizer="adam",
+        adam_lr=_TUNING_RATE * mean_step,
+        seed=options.seed,
+        device=options.device,
     )
     loss: Loss = task.loss
     tuned = tune(network, start, loss, task.judge, how, on_step)
