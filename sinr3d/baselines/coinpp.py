@@ -142,7 +142,13 @@ def fit(prior: Prior, signal: ImageSignal, inner_steps: int = INNER_STEPS, devic
     return torch.cat(latents)
 
 
-def code(prior: Prior, ref: PriorRef, signal: ImageSignal, options: CoinppOptions | None = None) -> bytes:
+def code(
+    prior: Prior,
+    ref: PriorRef,
+    signal: ImageSignal,
+    options: CoinppOptions | None = None,
+    latents: Tensor | None = None,
+) -> bytes:
     """The file of an image: its latents, and the name of the prior.
 
     Args:
@@ -150,14 +156,17 @@ def code(prior: Prior, ref: PriorRef, signal: ImageSignal, options: CoinppOption
         ref: how the file names it (`codec/prior.py`, `load_prior`).
         signal: the image.
         options: how.
+        latents: of `fit`, where they are known already.
 
     Raises:
         UsageError: the prior is no COIN++ base, or not for images with so many channels.
     """
     options = options or CoinppOptions()
-    latents = fit(prior, signal, options.inner_steps, options.device)
+    if latents is None:
+        latents = fit(prior, signal, options.inner_steps, options.device)
     network, _ = quantized(prior, signal, latents, options)
-    record = record_of("coinpp", score_of(prior, signal, decode_tensors(network)["latents"]), options.seed)
+    score = score_of(prior, signal, decode_tensors(network)["latents"])
+    record = record_of("coinpp", score, options.seed, steps=options.inner_steps)
     return pack_file(network, signal.domain, _coder(options), record, prior=ref)
 
 

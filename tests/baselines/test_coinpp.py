@@ -146,6 +146,15 @@ def test_more_inner_steps_and_more_bits_are_better(stored: Stored):
     assert len(few) < len(many)
 
 
+def test_known_latents_are_not_fitted_again(stored: Stored):
+    _, ref, prior = stored
+    signal = ImageSignal(picture(7))
+    latents = coinpp.fit(prior, signal)
+    data = coinpp.code(prior, ref, signal)
+    assert coinpp.code(prior, ref, signal, latents=latents) == data
+    assert coinpp.code(prior, ref, signal, latents=0 * latents) != data
+
+
 @pytest.mark.parametrize("bits", [2, 5, 8, 12])
 def test_latents_are_rounded_within_their_range(stored: Stored, bits: int):
     _, _, prior = stored
