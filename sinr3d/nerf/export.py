@@ -94,9 +94,9 @@ def scene_of(pipeline: Any) -> Scene:
     transform = tuple(float(value) for value in parsed.dataparser_transform[:3, :4].flatten())
     cameras = _default_cameras(pipeline.datamanager.train_dataset.cameras)
     if isinstance(model, SinrModel):
-        weights = {name: value.detach().float().cpu() for name, value in model.named_weights().items()}
+        weights, fixed = model.coded_weights()
         grid = model.grid.occupied.cpu().numpy() if model.grid is not None else None
-        scene = Scene(model.spec, weights, model.domain, grid=grid)
+        scene = Scene(model.spec, weights, model.domain, grid=grid, fixed=fixed)
         mults = model.config.proposal_loss_mult, model.config.distortion_loss_mult
     else:
         parts = nerfacto.from_model(model)

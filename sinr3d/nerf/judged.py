@@ -86,6 +86,7 @@ def trained(scene: Scene, judges: Rays, pool: Rays, options: EncodeOptions, step
         steps=steps,
         seconds=0.0,  # of the fit: nerfstudio took that time
         grid=scene.grid,
+        fixed=scene.fixed,
     )
 
 

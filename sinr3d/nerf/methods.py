@@ -1,4 +1,4 @@
-"""The three methods: `sinr-nerf`, `sinr-nerf-real` and `sinr-nerf-tiny`."""
+"""The methods: `sinr-nerf`, `sinr-nerf-real`, `sinr-nerf-tiny` and `sinr-nerf-shacira`."""
 
 from typing import Any
 
@@ -14,6 +14,7 @@ from sinr3d.nerf.checkpoints import allow_numpy_scalars
 from sinr3d.nerf.model import SinrModelConfig
 from sinr3d.nerf.optimizers import AdamOptimizerConfig, CosineSchedulerConfig, MuonOptimizerConfig
 from sinr3d.nerf.pipeline import SinrPipelineConfig
+from sinr3d.nerf.shacira import ShaciraModelConfig
 
 allow_numpy_scalars()  # every ns- command imports this module before it loads a checkpoint
 
@@ -63,31 +64,50 @@ sinr_nerf = MethodSpecification(
     description="Coordinate networks of an object or a bounded scene, exported to one small scene.sinr.",
 )
 
-sinr_nerf_tiny = MethodSpecification(
-    config=TrainerConfig(
-        method_name="sinr-nerf-tiny",
+
+def _small(method_name: str, model: SinrModelConfig, optimizers: dict[str, Any]) -> TrainerConfig:
+    """A run of minutes on a CPU."""
+    return TrainerConfig(
+        method_name=method_name,
         steps_per_eval_batch=1000,
         steps_per_eval_image=1000,
         steps_per_eval_all_images=1_000_000,
         steps_per_save=1000,
         max_num_iterations=3000,
         mixed_precision=False,
-        pipeline=_bounded(
-            1 << 15,
-            128,
-            SinrModelConfig(
-                samples=128,
-                grid_resolution=48,
-                width=64,
-                frequencies=8,
-                direction_levels=3,
-            ),
-        ),
-        optimizers=_optimizers(5e-3, 3e-3),
+        pipeline=_bounded(1 << 15, 128, model),
+        optimizers=optimizers,
         viewer=ViewerConfig(num_rays_per_chunk=1 << 13, quit_on_train_completion=True),
         vis="viewer",
+    )
+
+
+sinr_nerf_tiny = MethodSpecification(
+    config=_small(
+        "sinr-nerf-tiny",
+        SinrModelConfig(samples=128, grid_resolution=48, width=64, frequencies=8, direction_levels=3),
+        _optimizers(5e-3, 3e-3),
     ),
     description="The same, small enough to fit on a CPU in minutes.",
+)
+
+sinr_nerf_shacira = MethodSpecification(
+    config=_small(
+        "sinr-nerf-shacira",
+        ShaciraModelConfig(
+            samples=128,
+            grid_resolution=48,
+            width=32,
+            hidden_layers=1,
+            color_width=32,
+            direction_levels=3,
+        ),
+        {
+            **_optimizers(5e-3, 1e-2),
+            "latents": {"optimizer": AdamOptimizerConfig(lr=1e-1), "scheduler": CosineSchedulerConfig()},
+        },
+    ),
+    description="A rival: a grid of quantized latents, trained for its code length too (SHACIRA).",
 )
 
 sinr_nerf_real = MethodSpecification(

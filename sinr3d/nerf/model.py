@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from sinr3d import metrics
 from sinr3d.codec.scene import SceneDomain
-from sinr3d.inr.mlp import Mlp, build, evaluate
+from sinr3d.codec.tensors import Plan
+from sinr3d.inr.mlp import Mlp, Weights, build, evaluate
 from sinr3d.inr.spec import DEFAULT_OMEGAS, DEFAULT_SIGMAS, InrSpec, SceneSpec, tensor_shapes
 from sinr3d.nerf.losses import sampling_losses
 from sinr3d.nerf.optimizers import set_run_length
@@ -113,7 +114,7 @@ class SinrModel(Model):
         """Builds the networks of the configuration."""
         super().populate_modules()
         self.domain = self.config.scene_domain or make_domain(self.config, self.scene_box.aabb)
-        self.spec = self.config.scene_spec or make_spec(self.config)
+        self.spec = self.config.scene_spec or self.make_spec()
         self.networks = nn.ModuleDict(
             {_key(role): build(spec, seed) for seed, (role, spec) in enumerate(self.spec.networks)}
         )
@@ -128,6 +129,10 @@ class SinrModel(Model):
         self._lpips = Lpips()
         self._evaluate = torch.compile(evaluate, dynamic=True) if self.config.compile else evaluate
 
+    def make_spec(self) -> SceneSpec:
+        """The networks that the configuration asks for."""
+        return make_spec(self.config)
+
     @torch.no_grad()
     def _clear_space(self) -> None:
         """Lets a new field begin almost transparent: fog is slow to clear, and every sample in it is paid."""
@@ -139,7 +144,7 @@ class SinrModel(Model):
     def field(self) -> RadianceField:
         """The field that the networks make up, on their device."""
         if self._field is None or self._field.device != self.device:
-            self._field = RadianceField(self.spec, self.named_weights(), self.domain, self._evaluate)
+            self._field = RadianceField(self.spec, self.field_weights(), self.domain, self._evaluate)
         return self._field
 
     def named_weights(self) -> dict[str, Tensor]:
@@ -150,6 +155,19 @@ class SinrModel(Model):
             assert isinstance(network, Mlp)
             weights |= {f"{role}/{name}": tensor for name, tensor in network.named_tensors().items()}
         return weights
+
+    def field_weights(self) -> dict[str, Tensor]:
+        """The weights that pictures are rendered with."""
+        return self.named_weights()
+
+    def coded_weights(self) -> tuple[Weights, dict[str, Plan]]:
+        """What goes into a file: float32 on the CPU, and plans of tensors that were trained as integers."""
+        return {name: value.detach().float().cpu() for name, value in self.named_weights().items()}, {}
+
+    def train(self, mode: bool = True) -> "SinrModel":
+        """Switches between training and looking; the field may differ."""
+        self._field = None
+        return super().train(mode)
 
     @property
     def grid(self) -> OccupancyGrid | None:

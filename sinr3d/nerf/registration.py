@@ -9,6 +9,7 @@ from typing import Any
 
 sinr_nerf: Any = None
 sinr_nerf_real: Any = None
+sinr_nerf_shacira: Any = None
 sinr_nerf_tiny: Any = None
 
 try:
@@ -16,6 +17,7 @@ try:
 
     sinr_nerf = methods.sinr_nerf
     sinr_nerf_real = methods.sinr_nerf_real
+    sinr_nerf_shacira = methods.sinr_nerf_shacira
     sinr_nerf_tiny = methods.sinr_nerf_tiny
 except Exception as error:  # any reason: see above
     warnings.warn(f"the methods of sinr3d are not available: {error!r}", stacklevel=2)

@@ -65,7 +65,7 @@ def load_run(path: str | Path, data: str | Path | None = None, device: str = "cp
     if not (isinstance(config.pipeline.model, SinrModelConfig) or is_nerfacto(config.pipeline.model)):
         raise UnsupportedFeatureError(
             f"{folder}: a run of {config.method_name}; what can be exported are the methods of sinr3d"
-            " (ns-train sinr-nerf, sinr-nerf-real, sinr-nerf-tiny) and nerfacto"
+            " (ns-train sinr-nerf, sinr-nerf-real, sinr-nerf-shacira, sinr-nerf-tiny) and nerfacto"
         )
     step, state = _load_checkpoint(folder)
     _find_data(config, folder, data)

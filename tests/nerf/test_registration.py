@@ -18,13 +18,13 @@ from sinr3d.nerf import registration
 
 pytestmark = pytest.mark.nerf
 
-OURS = ("sinr-nerf", "sinr-nerf-real", "sinr-nerf-tiny")
+OURS = ("sinr-nerf", "sinr-nerf-real", "sinr-nerf-shacira", "sinr-nerf-tiny")
 BROKEN = "import torch\n\ndel torch.optim.Muon  # as in torch 2.8\n"
 ABSENT = ("brotli", "constriction", "igl", "mcubes", "open3d", "png", "tinycudann")
 BARE = f"import sys\n\nsys.modules.update(dict.fromkeys({ABSENT}))\n"
 
 
-def test_nerfstudio_discovers_three_methods_with_descriptions() -> None:
+def test_nerfstudio_discovers_our_methods_with_descriptions() -> None:
     methods, descriptions = discover_methods()
     assert set(OURS) <= set(methods)
     for name in OURS:
@@ -73,7 +73,7 @@ def test_a_part_that_cannot_be_imported_is_a_warning(monkeypatch: pytest.MonkeyP
 def test_ns_train_lists_ours_where_what_only_coding_needs_is_absent(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(BARE)
     shown = process([command("ns-train"), "-h"], tmp_path, PYTHONPATH=str(tmp_path))
-    assert "sinr-nerf,sinr-nerf-real,sinr-nerf-tiny," in shown.replace("\n", "")
+    assert "sinr-nerf,sinr-nerf-real,sinr-nerf-shacira,sinr-nerf-tiny," in shown.replace("\n", "")
     assert "not available" not in shown
 
 
