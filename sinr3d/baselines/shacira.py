@@ -41,7 +41,7 @@ _LATENT_RATE, _NETWORK_RATE, _DENSITY_RATE = 1e-1, 2e-2, 5e-3
 _ANNEALED = 0.5  # share of the steps in which noise gives way to rounding
 _REPORTS = 50
 _ATOMS = 1 << 16
-USUAL_SLOPES = {"image": 2e-3, "occupancy": 1e-3}
+USUAL_SLOPES = {"image": 4e-3, "occupancy": 1e-3}
 """lambda at quality 50: the loss for a bit a pixel, or for a bit a point of a 32 x 32 x 32 grid."""
 
 
