@@ -27,7 +27,7 @@ OutputGradient = Callable[[Tensor, int, int], Tensor]
 The outputs are a part of the batch, and gone after the call.
 """
 
-_CACHED_VALUES = 1 << 17  # of one layer: all that a network of four layers keeps then stays in 4 MB of cache
+_CACHED_VALUES = 1 << 16  # of one layer: what a network of four layers keeps then stays in 2.5 MB of cache
 
 
 class Gradients(Protocol):
