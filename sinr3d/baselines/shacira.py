@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sinr3d.baselines import _rivals
-from sinr3d.codec.paper import sparsity_of
+from sinr3d.codec.paper import NUM_ATOMS, sparsity_of
 from sinr3d.codec.pipeline import pack_file
 from sinr3d.codec.quantizer import step_for_bits
 from sinr3d.codec.tensors import DensePlan, Plan, SinrPlan, decode_tensors, encode_tensors
@@ -40,7 +40,6 @@ from sinr3d.trained import Encoded
 _LATENT_RATE, _NETWORK_RATE, _DENSITY_RATE = 1e-1, 2e-2, 5e-3
 _ANNEALED = 0.5  # share of the steps in which noise gives way to rounding
 _REPORTS = 50
-_ATOMS = 1 << 16
 USUAL_SLOPES = {"image": 4e-3, "occupancy": 1e-3}
 """lambda at quality 50: the loss for a bit a pixel, or for a bit a point of a 32 x 32 x 32 grid."""
 
@@ -62,6 +61,7 @@ class ShaciraOptions:
         tuning_steps: of the network's retraining as it is quantized.
         bits: depth of the network's weights.
         sinr: code the matrices of the network by SINR, as the profile `paper` does, but for `bits`.
+        num_atoms: k2, of SINR's dictionary.
         batch: coordinates a step.
         seed: of latents, weights, noise, batches and the dictionary.
         device: where to fit.
@@ -80,6 +80,7 @@ class ShaciraOptions:
     tuning_steps: int = 300
     bits: int = 8
     sinr: bool = False
+    num_atoms: int = NUM_ATOMS
     batch: int = 16384
     seed: int = 0
     device: str = "cpu"
@@ -312,5 +313,5 @@ def _plan(fitted: ShaciraFit, tensor: TensorShape, options: ShaciraOptions) -> P
     if options.sinr and tensor.role != "bias":
         length = vector_length((tensor.shape[0], tensor.shape[1]), tensor.width)
         if length > 2:  # 2 s < k1 leaves no atom otherwise
-            return SinrPlan(_ATOMS, sparsity_of(length, tensor.width), bits=options.bits)
+            return SinrPlan(options.num_atoms, sparsity_of(length, tensor.width), bits=options.bits)
     return DensePlan(step_for_bits(fitted.weights[tensor.name].numpy(), options.bits))

@@ -91,14 +91,12 @@ def on_cpu(evaluate: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.
     return lambda coords: evaluate(coords).cpu()
 
 
-class Batches:
-    """A signal whose batches have a size of the caller's choice.
+def in_batches(signal: Any, batch: int) -> Any:
+    """The same signal, its batches of a size of the caller's choice."""
+    return _Batches(signal, batch)
 
-    Args:
-        signal: any.
-        batch: coordinates of every batch.
-    """
 
+class _Batches:
     def __init__(self, signal: Any, batch: int) -> None:
         self._signal, self._batch = signal, batch
 
@@ -156,7 +154,7 @@ def _inric(context: Context, bits: int, seed: int) -> Codec:
             seed=seed,
             device=context.device,
         )
-        batches = Batches(signal, coding.tuning_batch)
+        batches = in_batches(signal, coding.tuning_batch)
         return inric.code(fitted.spec, fitted.result.weights, batches, options)
 
     steps = {"rounding": coding.rounding_steps, "retraining": coding.retraining_steps}
@@ -168,7 +166,7 @@ def _rd(context: Context, slope: float, seed: int) -> Codec:
     options = EncodeOptions(slope=slope, steps=coding.tuning_steps, seed=seed, device=context.device)
 
     def code(fitted: FittedSignal, signal: Any) -> bytes:
-        return code_network(fitted, Batches(signal, coding.tuning_batch), options).data
+        return code_network(fitted, in_batches(signal, coding.tuning_batch), options).data
 
     key = {"slope": slope, "steps": coding.tuning_steps, "batch": coding.tuning_batch}
     return Codec("rd", f"slope {slope:g}", key, code)

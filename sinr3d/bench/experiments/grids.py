@@ -33,7 +33,8 @@ def _fit(context: Context, quality: float, of: Input) -> Fit:
     def fit() -> tuple[shacira.ShaciraFit, shacira.ShaciraOptions]:
         grid = context.scale.grid
         asked = EncodeOptions(quality=quality, steps=grid.steps, device=context.device)
-        options = replace(shacira.usual_options(of.signal, asked), batch=grid.batch)
+        num_atoms = context.scale.coding.num_atoms
+        options = replace(shacira.usual_options(of.signal, asked), batch=grid.batch, num_atoms=num_atoms)
         if not kept:
             kept.append(shacira.fit_shacira(of.signal, options))
         return kept[0], options
@@ -48,9 +49,10 @@ def _piece(context: Context, quality: float, of: Input, name: str, fit: Fit) -> 
         score = of.signal.score(on_cpu(decode(data, context.device).evaluate))
         return Made(len(data), score, fitted.score, fitted.steps)
 
+    how = {**asdict(context.scale.grid), "qualities": (), "num_atoms": context.scale.coding.num_atoms}
     return Piece(
         context.place(of.name, None, "grid", name, f"quality {quality:g}"),
-        {"input": of.digest, "codec": name, "quality": quality, "grid": asdict(context.scale.grid)},
+        {"input": of.digest, "codec": name, "quality": quality, **how},
         "psnr" if of.num_pixels else "iou",
         of.num_pixels,
         fit,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sinr3d.baselines import inric
 from sinr3d.bench.experiments import inputs
-from sinr3d.bench.experiments.codecs import Batches, Code, Codec, codecs_of, uniform_plans
+from sinr3d.bench.experiments.codecs import Code, Codec, codecs_of, in_batches, uniform_plans
 from sinr3d.bench.experiments.fits import Fits, spec_of
 from sinr3d.bench.experiments.inputs import Input
 from sinr3d.bench.experiments.pictures import POSENC, coded_piece, reference_pieces
@@ -135,7 +135,7 @@ def differences(weights: Weights, prior: dict[str, Tensor]) -> Weights:
 
 def _inric(context: Context, fits: MetaFits, options: inric.InricOptions) -> Code:
     def code(fitted: FittedSignal, signal: Any) -> bytes:
-        batches = Batches(signal, context.scale.coding.tuning_batch)
+        batches = in_batches(signal, context.scale.coding.tuning_batch)
         with_prior = replace(options, prior=(fits.prior.ref, fits.prior.prior))
         return inric.code(fitted.spec, fitted.result.weights, batches, with_prior)
 

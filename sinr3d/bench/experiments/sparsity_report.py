@@ -107,7 +107,8 @@ def fitted_line(best: dict[tuple[int, int], dict[str, Trial]]) -> tuple[float, f
     points = [(m, t.sparsity) for (_, m), of in best.items() if m >= TINY_WIDTH for t in of.values()]
     if len({m for m, _ in points}) < 2:
         return None
-    slope, offset = np.polyfit(*zip(*points, strict=True), 1)
+    widths, sparsities = zip(*points, strict=True)
+    slope, offset = np.polyfit(widths, sparsities, 1)
     return float(slope), float(offset)
 
 
