@@ -110,7 +110,7 @@ def run_all(
             found = {"experiment": name, "rows": 0, "made": 0, "left": 0, "error": str(error), "done": True}
         facts.append(found)
         table.add_row(name, *(str(found[key]) for key in ("rows", "made", "left")))
-    return table, {"experiments": facts, "done": all(found["done"] for found in facts)}
+    return table, {"experiments": facts, "all_done": all(found["done"] for found in facts)}
 
 
 def _part(on_progress: Progress | None, place: int) -> Progress | None:

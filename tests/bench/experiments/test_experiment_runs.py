@@ -213,5 +213,5 @@ def test_all_runs_one_after_the_other_within_the_time(
     options = ExperimentOptions(scale="smoke", max_seconds=0.0, device="cpu")
     table, facts = command.run_all([], str(tmp_path), options)
     assert table.row_count == len(facts["experiments"]) == 8
-    assert not facts["done"]
+    assert not facts["all_done"]
     assert all(found["made"] == 0 for found in facts["experiments"])
