@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 import sinr3d
 from sinr3d import cli
@@ -156,10 +157,17 @@ def test_a_prior_of_another_network_is_refused(
 # The profile
 
 
-def test_images_are_encoded_by_octaves_and_shapes_are_not(signal: ImageSignal) -> None:
-    options = EncodeOptions(profile="inric", quality=0)
-    spec = inric.network_of(options, signal)
+def test_images_are_encoded_by_octaves_and_shapes_are_not(
+    signal: ImageSignal, ball: trimesh.Trimesh, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = inric.network_of(EncodeOptions(profile="inric", quality=0), signal)
     assert (spec.width, spec.frequencies) == (16, inric.FREQUENCIES)
+    monkeypatch.setattr(InricOptions, "__init__", _short(InricOptions.__init__))
+    data = sinr3d.encode(ball, profile="inric", width=16, hidden_layers=1, steps=150)
+    field = sinr3d.decode(data)
+    assert (field.kind, field.spec.frequencies) == ("occupancy", 0)
+    assert len(data) < 150 + field.spec.num_weights
+    assert score(data) > 0.5
 
 
 def test_the_fit_keeps_rate_times_steps_and_has_an_l1_norm() -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import sinr3d
-from sinr3d.baselines import coin, inric, profiles
+from sinr3d.baselines import coin, coinpp, inric, profiles, shacira
 from sinr3d.codec import header
 from sinr3d.config import PROFILES, RIVALS, EncodeOptions
-from sinr3d.errors import UsageError
+from sinr3d.errors import MissingFileError, UsageError
 
 
 def test_a_file_can_name_every_profile() -> None:
@@ -35,17 +35,19 @@ def test_options_that_make_no_sense_are_refused(settings: dict, message: str) ->
 
 
 def test_a_missing_prior_is_named(picture: np.ndarray) -> None:
-    with pytest.raises(sinr3d.errors.MissingFileError, match=r"none\.prior"):  # pyright: ignore
+    with pytest.raises(MissingFileError, match=r"none\.prior"):
         sinr3d.encode(picture, profile="inric", prior="none.prior")
 
 
-@pytest.mark.parametrize(("profile", "module"), [("coin", coin), ("inric", inric)])
+@pytest.mark.parametrize(
+    ("profile", "module"), [("coin", coin), ("inric", inric), ("coinpp", coinpp), ("shacira", shacira)]
+)
 def test_each_profile_calls_its_rival(
     profile: str, module: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
     monkeypatch.setattr(module, "encode", lambda *args: calls.append(args))
-    options = EncodeOptions(profile=profile)
+    options = EncodeOptions(profile=profile, prior="base.prior" if profile == "coinpp" else None)
     profiles.encode_signal("signal", options, None)
     assert calls == [("signal", options, None)]
 
