@@ -9,7 +9,10 @@ from sinr3d.cli import Encode
 from sinr3d.config import EncodeOptions, load_options
 from sinr3d.errors import MissingFileError, UsageError
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
+ROOT = Path(__file__).parents[1] / "configs"
+CONFIGS = sorted(
+    path for path in ROOT.rglob("*.yaml") if path.parent.name != "bench"
+)  # experiments have theirs
 
 
 def test_there_are_examples() -> None:
