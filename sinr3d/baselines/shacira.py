@@ -40,7 +40,7 @@ from sinr3d.trained import Encoded
 _LATENT_RATE, _NETWORK_RATE, _DENSITY_RATE = 1e-1, 2e-2, 5e-3
 _ANNEALED = 0.5  # share of the steps in which noise gives way to rounding
 _REPORTS = 50
-USUAL_SLOPES = {"image": 4e-3, "occupancy": 1e-3}
+USUAL_SLOPES = {"image": 4e-3, "occupancy": 3e-2}
 """lambda at quality 50: the loss for a bit a pixel, or for a bit a point of a 32 x 32 x 32 grid."""
 
 
@@ -151,10 +151,10 @@ def usual_options(signal: Any, options: EncodeOptions) -> ShaciraOptions:
     """The sizes and lambda for a signal at a quality.
 
     A level of an image's grid has 2^9 latents at quality 0, 2^11 at 50, 2^13 at 100; of a shape's four times
-    as many. Lambda halves with every 12.5 of quality.
+    as many. Lambda halves with every 25 of quality.
     """
     log2_entries = round(9 + options.quality / 25)
-    price = USUAL_SLOPES[signal.kind] * options.slope * 2 ** ((50 - options.quality) / 12.5)
+    price = USUAL_SLOPES[signal.kind] * options.slope * 2 ** ((50 - options.quality) / 25)
     own = ShaciraOptions(
         slope=price / 32**3,
         log2_entries=log2_entries,
