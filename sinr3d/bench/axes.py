@@ -47,6 +47,19 @@ STYLES = {
     "draco": Style("#7a5230", "v"),
     "draco-decimated": Style("#2a9db0", "D"),
     "voxels": Style("#6f9a1d", "^"),
+    "sinr+inric": Style("#b35c00", "d"),
+    "inric+prior": Style("#c48be0", "v"),
+    "inric-paper+prior": Style("#8d6fc0", "x"),
+    "sinr+prior": Style("#f2a93b", "s"),
+    "sinr+inric+prior": Style("#cc7a29", "d"),
+    "coinpp": Style("#1f6fb4", "D"),
+    "coinpp+sinr": Style("#dd8500", "D"),
+    "coinpp+sinr base": Style("#7fb2e0", "D"),
+    "shacira": Style("#148f6b", "^"),
+    "shacira+sinr": Style("#7cc2a8", "^"),
+    "in the paper: SINR": Style("#dd8500", "*"),
+    "in the paper: INRIC": Style("#5b3f8c", "*"),
+    "in the paper: COIN": Style("#555555", "*"),
 }
 """By codec id; an id that is not here is `PUBLISHED`."""
 PUBLISHED = Style("#7d828a", "", 1.1, dashed=True)

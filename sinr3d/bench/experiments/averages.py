@@ -48,7 +48,9 @@ BASELINE = "inric-paper"
 """What savings are of: every tensor at 16 bits, Brotli."""
 OWN_BASELINES = {"coinpp": ("coinpp", "16 bit"), "coinpp+sinr": ("coinpp", "16 bit")}
 OWN_BASELINES |= {"coinpp+sinr base": ("coinpp", "16 bit"), "shacira+sinr": ("shacira", "")}
-OWN_BASELINES |= {f"{name}+prior": ("inric-paper+prior", "") for name in ("inric-paper", "inric", "sinr")}
+OWN_BASELINES |= {
+    f"{name}+prior": ("inric-paper+prior", "") for name in ("inric-paper", "inric", "sinr", "sinr+inric")
+}
 """Codecs whose savings are of another one, (codec, setting); "" is their own setting, or the only one."""
 
 

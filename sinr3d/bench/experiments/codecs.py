@@ -5,7 +5,7 @@ coin          half-precision weights (COIN)
 inric-paper   16 bits and Brotli: what the paper calls INRIC
 inric         8 and 7 bits, learned rounding, retraining, entropy coding (INRIC as published)
 sinr          the paper's profile
-sinr+inric    SINR with INRIC's bit depths and our entropy coder, on the same weights
+sinr+inric    SINR with the first of INRIC's bit depths and our entropy coder, on the same weights
 rd            our default profile, codes tuned
 """
 
@@ -66,10 +66,7 @@ def codecs_of(context: Context, seed: int) -> Iterator[Codec]:
         "inric-paper": lambda: [Codec("inric-paper", "16 bit + Brotli", {}, _inric_paper)],
         "inric": lambda: [_inric(context, bits, seed) for bits in coding.bits],
         "sinr": lambda: [Codec("sinr", "paper", atoms, lambda f, s: _sinr(f, s, coding.num_atoms))],
-        "sinr+inric": lambda: [
-            Codec("sinr+inric", f"{bits} bit", {**atoms, "bits": bits}, _sinr_inric(coding.num_atoms, bits))
-            for bits in coding.bits
-        ],
+        "sinr+inric": lambda: [_sinr_inric(coding.num_atoms, coding.bits[0])],
         "rd": lambda: [_rd(context, slope, seed) for slope in coding.slopes],
     }
     for name in coding.codecs:
@@ -135,12 +132,12 @@ def _sinr(fitted: FittedSignal, signal: Any, num_atoms: int) -> bytes:
     return compress(weights, spec, signal.domain, paper_plans(weights, spec, num_atoms), coder="brotli")
 
 
-def _sinr_inric(num_atoms: int, bits: int) -> Code:
+def _sinr_inric(num_atoms: int, bits: int) -> Codec:
     def code(fitted: FittedSignal, signal: Any) -> bytes:
         weights, spec = fitted.result.weights, fitted.spec
         return compress(weights, spec, signal.domain, few_bits(weights, spec, num_atoms, bits), coder="laws")
 
-    return code
+    return Codec("sinr+inric", f"{bits} bit", {"num_atoms": num_atoms, "bits": bits}, code)
 
 
 def _inric(context: Context, bits: int, seed: int) -> Codec:

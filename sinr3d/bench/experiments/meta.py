@@ -114,9 +114,10 @@ def prior_codecs(context: Context, fits: MetaFits) -> Iterator[Codec]:
     if "sinr+prior" in coding.codecs:
         code = _differences(fits, lambda w, spec: paper_plans(w, spec, atoms), "brotli")
         yield Codec("sinr+prior", "paper", {"num_atoms": atoms}, code, size)
-        for bits in coding.bits:
-            code = _differences(fits, lambda w, spec, bits=bits: few_bits(w, spec, atoms, bits), "laws")
-            yield Codec("sinr+prior", f"{bits} bit", {"num_atoms": atoms, "bits": bits}, code, size)
+    if "sinr+inric+prior" in coding.codecs:
+        bits = coding.bits[0]
+        code = _differences(fits, lambda w, spec: few_bits(w, spec, atoms, bits), "laws")
+        yield Codec("sinr+inric+prior", f"{bits} bit", {"num_atoms": atoms, "bits": bits}, code, size)
 
 
 def _differences(fits: MetaFits, plan: Callable[[Weights, Any], dict[str, Plan]], coder: str) -> Code:

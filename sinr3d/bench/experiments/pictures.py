@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from sinr3d.baselines import images
 from sinr3d.bench.experiments import inputs
 from sinr3d.bench.experiments.codecs import Codec, codecs_of, measured
@@ -69,12 +71,16 @@ def reference_pieces(context: Context, found: Sequence[Input]) -> Iterator[Piece
     for codec in images.CODECS:
         if codec.name not in context.scale.coding.codecs or codec.missing() is not None:
             continue
-        count = min(context.scale.coding.qualities, len(codec.qualities))
-        # coarse qualities lie closer: that is where networks of this size are
-        spread = [(i / count) ** 1.5 for i in range(1, count + 1)]
-        for quality in dict.fromkeys(codec.qualities[int(s * (len(codec.qualities) - 1))] for s in spread):
+        for quality in _spread(codec, context.scale.coding.qualities):
             for of in found:
                 yield _reference_piece(context, codec, quality, of)
+
+
+def _spread(codec: images.ImageCodec, count: int) -> list[float]:
+    """Some of a codec's qualities, from coarse to fine, where networks are."""
+    low, high, power = (0.28, 0.93, 1.0) if codec.name == "jpeg2000" else (0.02, 0.95, 1.5)
+    shares = low + (high - low) * np.linspace(0, 1, count) ** power
+    return list(dict.fromkeys(codec.qualities[int(s * (len(codec.qualities) - 1))] for s in shares))
 
 
 def _reference_piece(context: Context, codec: images.ImageCodec, quality: float, of: Input) -> Piece:

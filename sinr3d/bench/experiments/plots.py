@@ -15,9 +15,10 @@ LABELS = {
     "inric-paper+prior": "16 bit + Brotli, differences",
     "inric+prior": "INRIC, differences",
     "sinr+prior": "SINR, differences",
+    "sinr+inric+prior": "SINR on INRIC, differences",
     "sinr+inric": "SINR on INRIC",
     "coin": "COIN",
-    "float32": "float32 + Brotli",
+    "float32": "float32",
     "coinpp": "COIN++",
     "coinpp+sinr": "SINR on COIN++",
     "coinpp+sinr base": "COIN++, base by SINR",
@@ -33,7 +34,6 @@ LABELS = {
 }
 """Names of codecs; the order of a picture's lines."""
 _COLOURS = {"sinr": "paper", "inric-paper": "uniform16", "coin": "float16", "inric": "uniform"}
-_COLOURS |= {"sinr+inric": "mixed", "coinpp": "nncodec", "coinpp+sinr": "mixed", "inric+prior": "nncodec"}
 """Ids in `axes.STYLES` of those that are called otherwise there."""
 _PUBLISHED = ("coin", "inric-meta", "coinpp")
 _BELOW_DB, _ABOVE_DB = 1.0, 2.0
@@ -84,11 +84,12 @@ def _published() -> list[Curve]:
     kept = {f"published:{name}" for name in _PUBLISHED}
     lines = [curve for curve in rate_report.published_curves() if curve.codec in kept]
     lines = [Curve(line.codec, f"{line.label}, published", line.points) for line in lines]
+    names = [point.label.partition(" as run")[0] for point in published.SINR_PAPER]
     points = [
-        Curve("sinr-paper", f"{point.label}: the paper", (Point("", "", point.bpp, point.psnr_db),))
-        for point in published.SINR_PAPER
+        Curve(f"in the paper: {name}", f"{name} in the paper", (Point("", "", point.bpp, point.psnr_db),))
+        for name, point in zip(names, published.SINR_PAPER, strict=True)
     ]
-    return [*lines, *points]
+    return [*points, *lines]
 
 
 def _order(codec: str) -> int:
