@@ -417,7 +417,7 @@ class Bench:
     c3, c4: meta-learned networks, without and with positional encoding.
     c5: COIN++ with and without patches.
     occupancy: shapes (the meshes given).
-    scenes: radiance fields (the data sets given, and a generated one).
+    scenes: radiance fields (the data sets given, and a generated one); nerf with a --scale is the same.
     sparsity: the rule for s.
     all: each of these; report: draws the reports of what is there.
     """
@@ -476,10 +476,11 @@ class Bench:
         """Runs it and prints its table."""
         from sinr3d.bench import registry
 
+        name = "scenes" if self.name == "nerf" and self.scale is not None else self.name
         with console.fraction_bar(f"bench {self.name}") as on_progress:
-            if self.name in registry.EXPERIMENTS:
+            if name in registry.EXPERIMENTS:
                 table, facts = registry.run_experiment(
-                    self.name, self.inputs, self.output, self._experiment_options(), on_progress
+                    name, self.inputs, self.output, self._experiment_options(), on_progress
                 )
             else:
                 table, facts = registry.run(

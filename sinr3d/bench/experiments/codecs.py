@@ -79,13 +79,8 @@ def measured(codec: Codec, data: bytes, fitted: FittedSignal, signal: Any, conte
     result = fitted.result
     if not codec.decodes:
         return Made(len(data), result.score, result.score, result.steps)
-    score = signal.score(on_cpu(decode(data, context.device, priors=context.priors).evaluate))
+    score = signal.score(decode(data, context.device, priors=context.priors).evaluate)
     return Made(len(data), score, result.score, result.steps, codec.beforehand())
-
-
-def on_cpu(evaluate: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A field whose outputs come back to the CPU."""
-    return lambda coords: evaluate(coords).cpu()
 
 
 def in_batches(signal: Any, batch: int) -> Any:

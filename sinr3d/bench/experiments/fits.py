@@ -1,5 +1,6 @@
 """Networks of an experiment: fitted many at a time, kept in the store, found there the next time."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -14,6 +15,8 @@ from sinr3d.fit.many import fit_many
 from sinr3d.fit.optim import OptimizerOptions
 from sinr3d.inr.mlp import Weights
 from sinr3d.inr.spec import InrSpec, default_spec
+
+_log = logging.getLogger("sinr3d")
 
 
 def spec_of(input_kind: str, shape: tuple[int, int], activation: str, frequencies: int) -> InrSpec:
@@ -87,6 +90,7 @@ class Fits:
         how = self.context.scale.networks
         options = fit_options(how, self.kind, self.seed, self.context.device)
         signals = [self.inputs[place].signal for place in places]
+        _log.info("fitting %d networks (%d, %d)", len(places), self.spec.hidden_layers, self.spec.width)
         return fit_many(self.spec, signals, options, starts=self.starts(places))
 
     def starts(self, places: list[int]) -> list[Weights] | None:

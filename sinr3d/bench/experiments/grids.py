@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 
 from sinr3d.baselines import shacira
-from sinr3d.bench.experiments.codecs import on_cpu
 from sinr3d.bench.experiments.inputs import Input
 from sinr3d.bench.experiments.runner import Context, Made, Piece
 from sinr3d.config import EncodeOptions
@@ -46,7 +45,7 @@ def _piece(context: Context, quality: float, of: Input, name: str, fit: Fit) -> 
     def make(given: tuple[shacira.ShaciraFit, shacira.ShaciraOptions]) -> Made:
         fitted, options = given
         data = shacira.code(fitted, of.signal, replace(options, sinr=CODECS[name])).data
-        score = of.signal.score(on_cpu(decode(data, context.device).evaluate))
+        score = of.signal.score(decode(data, context.device).evaluate)
         return Made(len(data), score, fitted.score, fitted.steps)
 
     how = {**asdict(context.scale.grid), "qualities": (), "num_atoms": context.scale.coding.num_atoms}

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from sinr3d.baselines import coinpp
 from sinr3d.bench.experiments import inputs
-from sinr3d.bench.experiments.codecs import on_cpu
 from sinr3d.bench.experiments.inputs import Input
 from sinr3d.bench.experiments.pictures import network_pieces, reference_pieces
 from sinr3d.bench.experiments.priors import TrainedPrior, trained_prior
@@ -129,7 +128,7 @@ def _piece(
             fitted[given.ref.id] = coinpp.fit(given.prior, of.signal, options.inner_steps, options.device)
         before = coinpp.score_of(given.prior, of.signal, fitted[given.ref.id])
         data = coinpp.code(given.prior, given.ref, of.signal, options)
-        score = of.signal.score(on_cpu(decode(data, context.device, priors=context.priors).evaluate))
+        score = of.signal.score(decode(data, context.device, priors=context.priors).evaluate)
         return Made(len(data), score, before, options.inner_steps, given.num_bytes)
 
     how = {"bits": options.bits, "steps": options.inner_steps, "num_atoms": options.num_atoms}

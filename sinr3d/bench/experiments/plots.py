@@ -58,7 +58,7 @@ def draw(title: str, subtitle: str, found: Sequence[Average], metric: str, *, pa
         MissingPackageError: Matplotlib is not installed.
     """
     of_pixels = metric == "psnr" and any(average.bpp is not None for average in found)
-    lines = [curve_of(codec, found, of_pixels) for codec in sorted({a.codec for a in found}, key=_order)]
+    lines = curves_of(found, of_pixels)
     networks = [average for average in found if average.loss is not None] or list(found)
     window = curves.window(metric, [average.score for average in networks], _BELOW_DB, _ABOVE_DB)
     if paper_points and of_pixels:
@@ -70,14 +70,32 @@ def draw(title: str, subtitle: str, found: Sequence[Average], metric: str, *, pa
     return curves.draw([panel], "experiment").png
 
 
-def curve_of(codec: str, found: Sequence[Average], of_pixels: bool) -> Curve:
-    """One codec's line, through what none of its own points beats."""
-    points = tuple(
-        Point("", f"{a.network} {a.setting}", a.bpp if of_pixels and a.bpp else a.num_bytes, a.score)
-        for a in found
-        if a.codec == codec
-    )
-    return Curve(_COLOURS.get(codec, codec), label_of(codec), points)
+def curves_of(found: Sequence[Average], of_pixels: bool) -> list[Curve]:
+    """A line for each codec, or several where its networks differ in more than size.
+
+    A line goes through what none of its own points beats.
+    """
+    lines: dict[tuple[str, str], list[Average]] = {}
+    for average in sorted(found, key=lambda a: _order(a.codec)):
+        lines.setdefault((average.codec, _apart(average)), []).append(average)
+    drawn = []
+    for (codec, apart), own in lines.items():
+        is_alone = sum(other == codec for other, _ in lines) == 1
+        label = label_of(codec) if is_alone or not apart else f"{label_of(codec)}, {apart}"
+        points = tuple(
+            Point("", f"{a.network} {a.setting}", a.bpp if of_pixels and a.bpp else a.num_bytes, a.score)
+            for a in own
+        )
+        drawn.append(Curve(_COLOURS.get(codec, codec), label, points))
+    return drawn
+
+
+def _apart(average: Average) -> str:
+    """What keeps the lines of a codec apart: the kind of network, and for COIN++ the bits of its latents."""
+    encoding = average.network.partition(") ")[2]
+    if not encoding.startswith("d = "):
+        return encoding
+    return f"{average.setting}, {encoding.partition(', ')[2]}"
 
 
 def _published() -> list[Curve]:

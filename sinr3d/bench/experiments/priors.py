@@ -1,5 +1,6 @@
 """Trained priors of a run: made once for their settings, kept as files that a .sinr names."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from sinr3d.bench.store import Key, hash_of
 from sinr3d.codec.prior import Prior, PriorRef, load_prior, save_prior
 
 _INDEX = "index.tsv"
+_log = logging.getLogger("sinr3d")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ def trained_prior(folder: Path, key: Key, train: Callable[[], tuple[Prior, int |
     name = hash_of({**key, "version": sinr3d.__version__})
     found = _indexed(folder, name)
     if found is None:
+        _log.info("training a prior")
         prior, num_bytes = train()
         path = save_prior(prior, folder)
         found = path, num_bytes or path.stat().st_size

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sinr3d import cli
 from sinr3d.bench import nerf
 from sinr3d.bench.experiments import command
 from sinr3d.bench.experiments.command import ExperimentOptions
@@ -63,3 +64,12 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(nerf, "why_missing", lambda: "bench nerf needs nerfstudio")
     with pytest.raises(UsageError, match="needs nerfstudio"):
         command.run("scenes", [], str(tmp_path), SMOKE)
+
+
+def test_bench_nerf_with_a_scale_is_the_experiment(
+    tmp_path: Path, runs: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["bench", "nerf", "--scale", "smoke", "-o", str(tmp_path), "--device", "cpu", "--json"]
+    assert cli.main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["experiment"] == "scenes"
+    assert len(runs) == 1
