@@ -49,7 +49,7 @@ STYLES = {
     "voxels": Style("#6f9a1d", "^"),
     "sinr+inric": Style("#b35c00", "d"),
     "inric+prior": Style("#c48be0", "v"),
-    "inric-paper+prior": Style("#8d6fc0", "x"),
+    "inric-paper+prior": Style("#8d6fc0", "X"),
     "sinr+prior": Style("#f2a93b", "s"),
     "sinr+inric+prior": Style("#cc7a29", "d"),
     "coinpp": Style("#1f6fb4", "D"),

@@ -10,9 +10,10 @@ from typing import Any
 from rich.table import Table
 
 from sinr3d.bench.experiments import report, runner
+from sinr3d.bench.experiments.loading import load_scale
 from sinr3d.bench.experiments.rows import Row, RowTable
 from sinr3d.bench.experiments.runner import Context, Outcome, Piece, Progress
-from sinr3d.bench.experiments.settings import KINDS, SCALES, load_scale
+from sinr3d.bench.experiments.settings import KINDS, SCALES
 from sinr3d.encoder import pick_device
 from sinr3d.errors import MissingFileError, SinrError, UsageError
 

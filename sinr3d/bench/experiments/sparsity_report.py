@@ -139,8 +139,8 @@ def _draw_losses(axis: Any, shape: tuple[int, int], found: Sequence[Trial]) -> N
     for loss in LOSSES_DB:
         axis.axhline(loss, color="grey", linestyle=":", linewidth=1)
     title = f"(h, m) = ({shape[0]}, {shape[1]})"
-    axis.set(title=title, xlabel="s / k1", ylabel="loss against 16 bits, dB", yscale="symlog")
-    axis.set_ylim(bottom=0)
+    axis.set(title=title, xlabel="s / k1", ylabel="loss against 16 bits, dB")
+    axis.set_ylim(0, 2 * max(LOSSES_DB))
     axis.legend(fontsize=7)
 
 
@@ -153,5 +153,5 @@ def _draw_rule(axis: Any, found: Sequence[Trial]) -> None:
         if (line := fitted_line(best)) is not None:
             ends = np.array(sorted({m for m, _ in points}))
             axis.plot(ends, line[0] * ends + line[1], linewidth=1)
-    axis.set(title=f"smallest s, m of {TINY_WIDTH} and more", xlabel="m", ylabel="s")
+    axis.set(title="smallest s", xlabel="m", ylabel="s")
     axis.legend(fontsize=7)

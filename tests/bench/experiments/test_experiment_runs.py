@@ -10,8 +10,8 @@ import pytest
 from sinr3d import cli
 from sinr3d.bench.experiments import command, runner
 from sinr3d.bench.experiments.command import ExperimentOptions
+from sinr3d.bench.experiments.loading import load_scale
 from sinr3d.bench.experiments.rows import COLUMNS, Row, read_rows
-from sinr3d.bench.experiments.settings import load_scale
 from sinr3d.errors import MissingFileError, UsageError
 
 pytest.importorskip("matplotlib")

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from sinr3d.bench.experiments import settings
-from sinr3d.bench.experiments.settings import KINDS, SCALES, load_scale, shipped
+from sinr3d.bench.experiments import loading
+from sinr3d.bench.experiments.loading import load_scale, shipped
+from sinr3d.bench.experiments.settings import KINDS, SCALES
 from sinr3d.errors import MissingFileError, UsageError
 
 
@@ -57,7 +58,7 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path, text: str, said
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MissingFileError, match=r"none\.yaml"):
         load_scale("c1", "smoke", tmp_path / "none.yaml")
-    monkeypatch.setattr(settings.sinr3d, "__file__", str(tmp_path / "a" / "b.py"))
+    monkeypatch.setattr(loading.sinr3d, "__file__", str(tmp_path / "a" / "b.py"))
     with pytest.raises(MissingFileError, match="give --config FILE"):
         shipped("c1")
 
