@@ -435,7 +435,8 @@ def test_ctrl_c_at_any_other_time_writes_nothing(
 
 OPTIONS = {
     "encode": "-o -q -e -f --json --profile --target-psnr --target-iou --target-size --effort --seed --device"
-    " --width --hidden-layers --activation --steps --kind --optimizer --max-seconds --progressive --prior --bits",
+    " --width --hidden-layers --activation --steps --kind --optimizer --max-seconds --progressive"
+    " --prior --bits",
     "decode": "-o -f --resolution --format --device",
     "eval": "--json --device --split --resize",
     "info": "--json --verify",

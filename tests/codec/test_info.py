@@ -10,7 +10,7 @@ from tiny_files import FILES, LARGE_FILES, RECORD, SCENE, SHAPE, TinyFile
 from sinr3d.codec.container import pack_container, unpack_container
 from sinr3d.codec.info import describe
 from sinr3d.errors import CorruptFileError, SinrError
-from sinr3d.inr.spec import SceneSpec
+from sinr3d.inr.spec import ModulatedSpec, SceneSpec
 
 
 @pytest.mark.parametrize("file", FILES + LARGE_FILES, ids=lambda file: file.name)
@@ -24,7 +24,8 @@ def test_describe(file: TinyFile) -> None:
     assert facts["weights"] == file.spec.num_weights
     networks = facts["networks"] if "networks" in facts else {"": facts["network"]}
     specs = dict(file.spec.networks) if isinstance(file.spec, SceneSpec) else {"": file.spec}
-    for role, spec in specs.items():
+    for role, network in specs.items():
+        spec = network.base if isinstance(network, ModulatedSpec) else network
         assert networks[role]["activation"] == spec.activation
         assert networks[role]["width"] == spec.width
         assert ("grid" in networks[role]) == (spec.grid is not None)

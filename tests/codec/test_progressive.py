@@ -19,7 +19,7 @@ from sinr3d.codec.ladder import choose_layers
 from sinr3d.codec.pipeline import decompress, pack_file, unpack_file
 from sinr3d.codec.progressive import Coarse, Layers, drop_bits, refinable
 from sinr3d.codec.quantizer import MAX_SYMBOL
-from sinr3d.codec.tensors import CodedNetwork, DenseCode, TrellisCode
+from sinr3d.codec.tensors import CodedNetwork, DenseCode, HalfCode, TrellisCode
 from sinr3d.codec.values import Settings, SymbolDecoder, SymbolEncoder
 from sinr3d.errors import (
     ChecksumError,
@@ -86,6 +86,7 @@ def test_prefixes_are_the_layers(file: TinyFile, caplog: pytest.LogCaptureFixtur
             if name not in drops or drops[name] == 0:
                 assert torch.equal(contents.weights[name], decompress(data).weights[name])
                 continue
+            assert not isinstance(code, HalfCode)
             cells = drop_bits(code.symbols, drops[name]).astype(np.int64)
             middles = (np.abs(cells) << drops[name]) + ((1 << drops[name]) - 1) / 2
             wanted = np.sign(cells) * middles * code.step
@@ -152,6 +153,7 @@ def test_round_trip(matrix: np.ndarray, drops: list[int]) -> None:
     for end, drop in zip(ends_of(data), [*drops, 0], strict=True):
         code = unpack_file(data[:end])[0].codes["hidden.0.weight"]
         known = Coarse(drop_bits(matrix, drop), replace(layers.base["hidden.0.weight"], drop=drop), 0.125)
+        assert isinstance(code, DenseCode)
         assert code.step == known.code().step
         np.testing.assert_array_equal(code.symbols, known.code().symbols)
 
@@ -238,7 +240,9 @@ def test_a_network_of_zeros_and_one_without_dense_matrices() -> None:
     data = pack_file(network, IMAGE, "laws", layers=choose_layers(network, gains))
     assert_same(unpack_file(data)[0], network)
     codes = {
-        name: TrellisCode(code.symbols, code.step) if code.symbols.ndim == 2 else code
+        name: TrellisCode(code.symbols, code.step)
+        if isinstance(code, DenseCode) and code.symbols.ndim == 2
+        else code
         for name, code in network.codes.items()
     }
     with pytest.raises(UsageError, match="dense"):

@@ -10,6 +10,7 @@ import torch
 from sinr3d.codec.rates import estimate_bits
 from sinr3d.codec.tensors import (
     CodedNetwork,
+    DenseCode,
     DensePlan,
     Plan,
     SinrCode,
@@ -66,6 +67,8 @@ def test_supports_and_steps_stay() -> None:
     for name, code in before.codes.items():
         other = after.codes[name]
         assert type(other) is type(code)
+        assert isinstance(code, DenseCode | SinrCode)
+        assert isinstance(other, DenseCode | SinrCode)
         assert other.step == code.step
         assert other.symbols.shape == code.symbols.shape
         if isinstance(code, SinrCode):
