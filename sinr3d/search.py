@@ -28,7 +28,7 @@ The first two begin with the trained weights, the others with those of the pass 
 _ABOVE = 0.04  # dB above the target that is aimed at, and twice that is accepted
 _BELOW = 0.0075  # of the size: the same
 _SAME_STEPS = 0.3  # a move of log slope below which a correction keeps the steps
-_RUIN_DB = 9.0  # a network that was hardly trained may not survive its tuning: it is not tuned then
+_RUIN_DB = 5.0  # a network that was hardly trained may not survive its tuning: it is not tuned then
 _MOST = 5.0  # by which factor the slope may move between two passes
 
 
@@ -115,7 +115,8 @@ def find_slope(
     if trained.target(options) is None and options.target_size is None:
         point = _Tuner(trained, options, loss, options.tune_steps, on_progress).run(slope)
         lost = decibels(trained.metric, trained.score) - decibels(trained.metric, point.score)
-        return point if lost < _RUIN_DB else find_steps(trained, options)
+        most = _RUIN_DB + 10 * math.log10(max(options.slope, 1.0))  # whoever asks for few bytes may lose more
+        return point if lost < most else find_steps(trained, options)
     steps = [max(1, round(share * options.tune_steps)) for share, _ in _PASSES]
     tuner = _Tuner(trained, options, loss, sum(steps), on_progress)
     points: list[Point] = []

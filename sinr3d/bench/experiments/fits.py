@@ -31,7 +31,7 @@ def fit_options(networks: Networks, kind: str, seed: int, device: str) -> FitOpt
     return FitOptions(
         steps=networks.steps,
         batch=networks.batch,
-        optimizer=OptimizerOptions(networks.optimizer, muon_lr=MUON_RATES[kind]),
+        optimizer=OptimizerOptions(networks.optimizer, muon_lr=networks.rate or MUON_RATES[kind]),
         seed=seed,
         device=device,
     )
@@ -64,6 +64,7 @@ class Fits:
             "steps": how.steps,
             "batch": how.batch,
             "optimizer": how.optimizer,
+            "rate": how.rate,
             "seed": self.seed,
             "version": sinr3d.__version__,
             **self.more(),

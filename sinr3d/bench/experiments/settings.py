@@ -35,6 +35,8 @@ class Networks:
         steps: of a fit.
         batch: coordinates a step.
         optimizer: "muon" or "adam".
+        rate: peak learning rate of the hidden matrices under Muon; 0 is the encoder's, which is for batches
+            of 16,384: smaller ones need less.
         at_once: how many are fitted as one batch at most; what is done is kept after each batch.
     """
 
@@ -44,6 +46,7 @@ class Networks:
     steps: int = 2000
     batch: int = 4096
     optimizer: str = "muon"
+    rate: float = 0.0
     at_once: int = 24
 
 
