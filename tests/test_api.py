@@ -245,7 +245,7 @@ def test_the_public_names():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"profile": "best"}, r"profile is one of \('rd', 'paper'\), got 'best'"),
+        ({"profile": "best"}, r"profile is one of \('rd', 'paper', .*'shacira'\), got 'best'"),
         ({"quality": 101}, "quality is 0 to 100, got 101"),
         ({"quality": math.nan}, "quality is 0 to 100, got nan"),
         ({"effort": 0}, "effort is 1 to 9, got 0"),
