@@ -184,8 +184,6 @@ class Decode:
     format: str | None = None
     """Suffix of the output, where its name has none: .png, .glb, ..."""
     priors: Priors = None
-    """Folder of the .prior that the file builds on, if it does; by default $SINR3D_PRIORS and
-    ~/.cache/sinr3d/priors."""
     device: str = "cpu"
     """auto, cpu, cuda or cuda:n."""
     force: Force = False
@@ -235,8 +233,6 @@ class Mesh:
     format: str | None = None
     """Suffix of the output, where its name has none."""
     priors: Priors = None
-    """Folder of the .prior that the file builds on, if it does; by default $SINR3D_PRIORS and
-    ~/.cache/sinr3d/priors."""
     device: str = "cpu"
     """auto, cpu, cuda or cuda:n."""
     force: Force = False
@@ -269,8 +265,6 @@ class Eval:
     resize: float = 1.0
     """Scenes: 0.25 scores at a quarter of the width (ns-train's camera-res-scale-factor)."""
     priors: Priors = None
-    """Folder of the .prior that the file builds on, if it does; by default $SINR3D_PRIORS and
-    ~/.cache/sinr3d/priors."""
     device: str = "cpu"
     """auto, cpu, cuda or cuda:n."""
     json: Json = False
@@ -300,8 +294,6 @@ class Info:
     verify: bool = False
     """Decode the weights too, to be sure that the file is whole."""
     priors: Priors = None
-    """Folder of the .prior that the file builds on, if it does; by default $SINR3D_PRIORS and
-    ~/.cache/sinr3d/priors."""
     json: Json = False
     """Print as JSON on standard output."""
 
@@ -365,8 +357,6 @@ class Compare:
     output: Annotated[str | None, arg(aliases=["-o"], metavar="PATH")] = None
     """Where to, instead of INPUT.compare: PATH.png, PATH.curves.png and PATH.html."""
     priors: Priors = None
-    """Folder of the .prior that the file builds on, if it does; by default $SINR3D_PRIORS and
-    ~/.cache/sinr3d/priors."""
     force: Force = False
     """Overwrite what is there."""
     json: Json = False

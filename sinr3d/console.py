@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 Output = Annotated[str, arg(aliases=["-o"], metavar="PATH")]
 Force = Annotated[bool, arg(aliases=["-f"])]
 Json = Annotated[bool, arg()]
-Priors = Annotated[str | None, arg(metavar="DIR")]
+Priors = Annotated[
+    str | None,
+    arg(
+        metavar="DIR",
+        help="Folder of the .prior that the file builds on, if it does; by default $SINR3D_PRIORS and "
+        "~/.cache/sinr3d/priors.",
+    ),
+]
 
 
 def say(text: str) -> None:

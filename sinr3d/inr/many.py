@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from sinr3d.inr.encoding import frequency_encoding, hash_grid
-from sinr3d.inr.layers import activation
-from sinr3d.inr.mlp import Weights
+from sinr3d.inr.mlp import Weights, through_layers
 from sinr3d.inr.spec import InrSpec
 
 
@@ -26,14 +25,7 @@ def evaluate_many(spec: InrSpec, weights: Mapping[str, Tensor], coords: Tensor) 
     Returns:
         (I, N, out_features), real.
     """
-    values = _encode(spec, weights, coords)
-    for layer in range(spec.hidden_layers + 1):
-        omega = spec.first_omega if layer == 0 else spec.hidden_omega
-        name = "first" if layer == 0 else f"hidden.{layer - 1}"
-        nonlinearity, scale = activation(spec.activation, omega, spec.sigma)
-        values = nonlinearity(_linear(weights, name, values, scale))
-    values = _linear(weights, "last", values, 1.0)
-    return values.real if values.is_complex() else values
+    return through_layers(spec, weights, _encode(spec, weights, coords), _linear)
 
 
 def stack(networks: Iterable[Mapping[str, Tensor]]) -> Weights:
@@ -56,11 +48,5 @@ def _encode(spec: InrSpec, weights: Mapping[str, Tensor], coords: Tensor) -> Ten
     return torch.stack([hash_grid(coords[i], spec.grid, tables[i]) for i in range(len(coords))])
 
 
-def _linear(weights: Mapping[str, Tensor], name: str, values: Tensor, scale: float) -> Tensor:
-    weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-    if f"{name}.weight.im" in weights:
-        weight = torch.complex(weight, weights[f"{name}.weight.im"])
-        bias = torch.complex(bias, weights[f"{name}.bias.im"])
-    if scale != 1.0:
-        weight, bias = weight * scale, bias * scale
+def _linear(values: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias[:, None], values, weight.mT.expand(len(values), -1, -1))

@@ -1,6 +1,6 @@
 """Networks built from an InrSpec, with named weight tensors in a fixed order."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -59,23 +59,44 @@ def evaluate(spec: InrSpec, weights: Mapping[str, Tensor], coords: Tensor) -> Te
         values = hash_grid(coords, spec.grid, tables)
     else:
         values = frequency_encoding(coords, spec.frequencies)
+    return through_layers(spec, weights, values, functional.linear)
+
+
+def through_layers(
+    spec: InrSpec,
+    weights: Mapping[str, Tensor],
+    values: Tensor,
+    linear: Callable[[Tensor, Tensor, Tensor], Tensor],
+) -> Tensor:
+    """All layers behind the encoding.
+
+    Args:
+        spec: the network.
+        weights: its tensors, or those of several networks if `linear` takes them.
+        values: encoded coordinates.
+        linear: (values, weight, bias) -> the linear map.
+
+    Returns:
+        Raw outputs, real.
+    """
     for layer in range(spec.hidden_layers + 1):
         omega = spec.first_omega if layer == 0 else spec.hidden_omega
         name = "first" if layer == 0 else f"hidden.{layer - 1}"
         nonlinearity, scale = activation(spec.activation, omega, spec.sigma)
-        values = nonlinearity(_linear(weights, name, values, scale))
-    values = _linear(weights, "last", values, 1.0)
+        values = nonlinearity(linear(values, *_scaled(weights, name, scale)))
+    values = linear(values, *_scaled(weights, "last", 1.0))
     return values.real if values.is_complex() else values
 
 
-def _linear(weights: Mapping[str, Tensor], name: str, values: Tensor, scale: float) -> Tensor:
+def _scaled(weights: Mapping[str, Tensor], name: str, scale: float) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a layer, complex if it is, times the scale."""
     weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
     if f"{name}.weight.im" in weights:
         weight = torch.complex(weight, weights[f"{name}.weight.im"])
         bias = torch.complex(bias, weights[f"{name}.bias.im"])
     if scale != 1.0:
         weight, bias = weight * scale, bias * scale
-    return functional.linear(values, weight, bias)
+    return weight, bias
 
 
 def build(spec: InrSpec, seed: int = 0) -> Mlp:

@@ -92,7 +92,7 @@ def run_all(
     """Runs the experiments one after the other, all of them within the time given.
 
     Meshes among the inputs go to occupancy, folders to scenes. An experiment whose data is not there is left
-    out, with a word.
+    out, with a word, and is not done.
     """
     start = time.monotonic()
     table = Table("experiment", "rows", "made now", "left", title="experiments", title_justify="left")
@@ -108,10 +108,14 @@ def run_all(
             ]
         except SinrError as error:
             _log.warning("%s: %s", name, error)
-            found = {"experiment": name, "rows": 0, "made": 0, "left": 0, "error": str(error), "done": True}
+            found = {"experiment": name, "rows": 0, "made": 0, "left": 0, "error": str(error), "done": False}
         facts.append(found)
         table.add_row(name, *(str(found[key]) for key in ("rows", "made", "left")))
-    return table, {"experiments": facts, "all_done": all(found["done"] for found in facts)}
+    return table, {
+        "experiments": facts,
+        "all_done": all(found["done"] for found in facts),
+        "more_to_do": any(found["left"] for found in facts),
+    }
 
 
 def _part(on_progress: Progress | None, place: int) -> Progress | None:
@@ -172,7 +176,7 @@ def _finished(name: str, scale: str, outcome: Outcome, folder: Path) -> tuple[Ta
         "made": outcome.num_made,
         "left": outcome.num_left,
         "refused": outcome.refused,
-        "done": outcome.num_left == 0,
+        "done": outcome.num_left == 0 and not outcome.refused,
         "written": [str(path) for path in written],
     }
     return table, facts

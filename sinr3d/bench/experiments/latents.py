@@ -126,8 +126,9 @@ def _piece(
     def make(given: TrainedPrior) -> Made:
         if given.ref.id not in fitted:
             fitted[given.ref.id] = coinpp.fit(given.prior, of.signal, options.inner_steps, options.device)
-        before = coinpp.score_of(given.prior, of.signal, fitted[given.ref.id])
-        data = coinpp.code(given.prior, given.ref, of.signal, options)
+        latents = fitted[given.ref.id]
+        before = coinpp.score_of(given.prior, of.signal, latents)
+        data = coinpp.code(given.prior, given.ref, of.signal, options, latents)
         score = of.signal.score(decode(data, context.device, priors=context.priors).evaluate)
         return Made(len(data), score, before, options.inner_steps, given.num_bytes)
 

@@ -32,6 +32,14 @@ def test_so_many_pieces_and_no_more(tmp_path: Path) -> None:
     assert run(tmp_path, "kodak", "out", "60", "2").returncode == 0
 
 
+def test_what_was_left_out_is_not_done(tmp_path: Path) -> None:
+    (tmp_path / "sinr3d").write_text('#!/bin/sh\necho \'{"all_done": false, "more_to_do": false}\'\n')
+    (tmp_path / "sinr3d").chmod(0o755)
+    command = ["sh", str(SCRIPT), "kodak", "out"]
+    result = subprocess.run(command, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False, timeout=20)
+    assert result.returncode == 1
+
+
 def test_without_arguments_it_says_what_it_wants(tmp_path: Path) -> None:
     result = run(tmp_path)
     assert result.returncode == 2
