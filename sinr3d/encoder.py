@@ -23,6 +23,7 @@ from sinr3d.fit.device import pick_device
 from sinr3d.fit.loop import FitOptions, FitProgress, FitResult, fit
 from sinr3d.fit.optim import OptimizerOptions
 from sinr3d.fit.signal import Signal
+from sinr3d.inr.gradients import BatchLoss
 from sinr3d.inr.mlp import Weights, evaluate
 from sinr3d.inr.spec import InrSpec, default_spec
 from sinr3d.metrics import decibels
@@ -233,7 +234,7 @@ def code_network(
     """Codes a fitted network by the profile of the options."""
     spec, result = fitted.spec, fitted.result
     probe, start = signal.probe(), time.monotonic()
-    device = pick_device(options.device)
+    device, batch_loss = pick_device(options.device), BatchLoss(spec)
 
     def score(weights: Weights) -> float:
         with torch.no_grad():
@@ -241,7 +242,7 @@ def code_network(
 
     def loss(weights: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
         coords, targets = signal.sample(FitOptions.batch, generator)
-        return signal.loss(evaluate(spec, weights, coords.to(device)), targets.to(device))
+        return batch_loss(weights, coords.to(device), targets.to(device), signal.loss)
 
     def report(step: int, steps: int, last: float) -> None:
         if on_progress is not None:

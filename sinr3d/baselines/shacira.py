@@ -30,10 +30,10 @@ from sinr3d.config import EncodeOptions
 from sinr3d.errors import UsageError
 from sinr3d.fit.device import pick_device
 from sinr3d.fit.loop import FitProgress
-from sinr3d.fit.optim import set_cosine_rate
 from sinr3d.inr.latents import Density, anneal, balanced, start_latents, table_names
 from sinr3d.inr.mlp import Weights, build, evaluate
 from sinr3d.inr.spec import GridSpec, InrSpec, TensorShape, tensor_shapes
+from sinr3d.optim import set_cosine_rate
 from sinr3d.sparse.blocks import vector_length
 from sinr3d.trained import Encoded
 

@@ -24,6 +24,7 @@ from sinr3d.codec.quantizer import MAX_SYMBOL
 from sinr3d.codec.rates import code_lengths
 from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode, decode_tensor, vector_length
 from sinr3d.inr.spec import TensorShape, tensor_shapes
+from sinr3d.optim import Muon, set_cosine_rate
 from sinr3d.sparse.dictionary import ATOM_SCALE, atoms
 
 Loss = Callable[[Mapping[str, Tensor], torch.Generator], Tensor]
@@ -130,10 +131,8 @@ class _Run:
         if step % _REFRESH == 0:
             for latent in self.latents.values():
                 latent.read_lengths()
-        factor = 0.5 * (1 + math.cos(math.pi * progress))
+        set_cosine_rate(self.optimizers, progress)
         for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
             optimizer.zero_grad(set_to_none=True)
         bits = torch.stack([latent.bits() for latent in self.latents.values()]).sum()
         decoded = {name: latent.decode() for name, latent in self.latents.items()}
@@ -166,9 +165,7 @@ class _Run:
             optimizers.append(torch.optim.Adam(groups, betas=(0.9, 0.99)))
         if matrices:
             values = [x.values for x in matrices]
-            optimizers.append(
-                torch.optim.Muon(values, lr=self.options.muon_lr, momentum=0.95, weight_decay=0.0)
-            )
+            optimizers.append(Muon(values, self.options.muon_lr))
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["initial_lr"] = group["lr"]

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from sinr3d.errors import UsageError
-from sinr3d.fit.optim import OptimizerOptions, make_optimizers, set_cosine_rate
+from sinr3d.fit.optim import OptimizerOptions, make_optimizers
 from sinr3d.fit.signal import Signal
+from sinr3d.inr.gradients import BatchLoss
 from sinr3d.inr.mlp import Mlp, Weights, build
 from sinr3d.inr.spec import InrSpec, tensor_shapes
+from sinr3d.optim import set_cosine_rate
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class FitOptions:
         scores: how often the score is taken in a run.
     """
 
-    steps: int = 3000
-    batch: int = 16384
+    steps: int = 4500
+    batch: int = 8192
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     target: float | None = None
     max_seconds: float | None = None
@@ -207,6 +209,7 @@ class _FitRun(Run):
         super().__init__(options, on_progress)
         self.network, self.signal = network, signal
         self.forward = torch.compile(network) if options.compile else network
+        self.batch_loss = None if options.compile or options.half else BatchLoss(network.spec)
         self.optimizers = make_optimizers(network, options.optimizer)
         self.generator = torch.Generator().manual_seed(options.seed + 1)
         self.best: Weights | None = None
@@ -215,15 +218,20 @@ class _FitRun(Run):
     def take_step(self) -> None:
         device = torch.device(self.options.device)
         coords, targets = self.signal.sample(self.options.batch, self.generator)
-        coords, targets = coords.to(device), targets.to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.options.half):
-            outputs = self.forward(coords)
-        loss = self.signal.loss(outputs.float(), targets)
+        loss = self.take_loss(coords.to(device), targets.to(device))
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
         for optimizer in self.optimizers:
             optimizer.step()
+
+    def take_loss(self, coords: Tensor, targets: Tensor) -> Tensor:
+        """The loss of a batch."""
+        if self.batch_loss is not None:
+            return self.batch_loss(self.network.named_tensors(), coords, targets, self.signal.loss)
+        with torch.autocast(coords.device.type, torch.bfloat16, enabled=self.options.half):
+            outputs = self.forward(coords)
+        return self.signal.loss(outputs.float(), targets)
 
     def take_score(self) -> None:
         with torch.no_grad():

@@ -31,9 +31,9 @@ def fit_many(
     """Fits one network to each signal, all at once: what `fit` does for each, in less time.
 
     Every network has the initial weights and the batches that `fit` gives it with these options, and its own
-    best is kept: its result is that of `fit` up to rounding, which training makes larger step by step. The
-    loss of a signal has to be a mean over the samples. With a target the run ends when all have reached it.
-    On a CPU each thread of torch works on its own networks. `compile` and `half` of the options are not used.
+    best is kept: its result is that of `fit` up to rounding, which training makes larger step by step. With
+    a target the run ends when all have reached it. On a CPU each thread of torch works on its own networks.
+    `compile` and `half` of the options are not used.
 
     Args:
         spec: what all networks are.

@@ -18,11 +18,11 @@ from torch import Tensor
 from sinr3d.errors import UsageError
 from sinr3d.fit.batches import draw, sum_of_losses
 from sinr3d.fit.loop import FitProgress, OnProgress, checked_start
-from sinr3d.fit.optim import set_cosine_rate
 from sinr3d.fit.signal import Signal
 from sinr3d.inr.many import evaluate_many, unstack
 from sinr3d.inr.mlp import Weights, build
 from sinr3d.inr.spec import InrSpec
+from sinr3d.optim import set_cosine_rate
 
 
 @dataclass(frozen=True)

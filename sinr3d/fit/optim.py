@@ -1,15 +1,14 @@
-"""Optimizers: Muon for the hidden matrices, Adam for the rest, one schedule for both."""
+"""Optimizers: Muon for the hidden matrices, Adam for the rest."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from sinr3d.fit.muon import BatchedMuon
 from sinr3d.inr.mlp import Mlp
 from sinr3d.inr.spec import InrSpec, tensor_shapes
+from sinr3d.optim import Muon
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def optimizers_of(
         torch.optim.Adam(rest, lr=options.adam_lr, betas=(0.9, 0.99), fused=is_stacked)
     ]
     if hidden:
-        optimizers.append(_muon([tensors[name] for name in sorted(hidden)], options.muon_lr))
+        optimizers.append(Muon([tensors[name] for name in sorted(hidden)], options.muon_lr))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
@@ -66,17 +65,3 @@ def _add_l1(tensors: Mapping[str, Tensor], options: OptimizerOptions) -> None:
         assert tensor.grad is not None
         apart = tensor if options.origin is None else tensor - options.origin[name].to(tensor)
         tensor.grad.add_(torch.sign(apart), alpha=options.l1)
-
-
-def _muon(matrices: list[Tensor], lr: float) -> torch.optim.Optimizer:
-    if matrices[0].ndim == 3:
-        return BatchedMuon(matrices, lr)
-    return torch.optim.Muon(matrices, lr=lr, momentum=0.95, weight_decay=0.0)
-
-
-def set_cosine_rate(optimizers: list[torch.optim.Optimizer], progress: float) -> None:
-    """Sets every rate to its peak times (1 + cos(pi progress)) / 2, progress in [0, 1]."""
-    factor = 0.5 * (1.0 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor

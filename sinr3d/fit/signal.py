@@ -30,7 +30,7 @@ class Signal(Protocol):
         ...
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Training loss of raw network outputs, a scalar."""
+        """Training loss of raw network outputs, a scalar: a mean over the samples."""
         ...
 
     def probe(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Gradients of many networks at once, for training: by hand and within the cache, or by autograd.
+"""Gradients of one network or of many at once, for training: by hand and within the cache, or by autograd.
 
 A training batch does not fit the caches: a step of torch's autograd spends most of its time on fresh memory
 for activations. Here a step goes through a few thousand coordinates at a time, in buffers that are kept:
@@ -10,7 +10,8 @@ for activations. Here a step goes through a few thousand coordinates at a time, 
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,13 +20,17 @@ from torch.nn import functional
 from sinr3d.inr.encoding import frequency_encoding
 from sinr3d.inr.layers import SLOPES
 from sinr3d.inr.many import evaluate_many
-from sinr3d.inr.spec import InrSpec
+from sinr3d.inr.mlp import evaluate
+from sinr3d.inr.spec import InrSpec, tensor_shapes
 
 OutputGradient = Callable[[Tensor, int, int], Tensor]
 """(outputs (i, n, out_features), first network, first sample) -> the loss's gradient by them, of that shape.
 
 The outputs are a part of the batch, and gone after the call.
 """
+
+SampleLoss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs (n, out_features), targets of them) -> the mean of a loss over the n samples, a scalar."""
 
 _CACHED_VALUES = 1 << 16  # of one layer: what a network of four layers keeps then stays in 2.5 MB of cache
 
@@ -40,9 +45,114 @@ class Gradients(Protocol):
 
 def make_gradients(spec: InrSpec, weights: Mapping[str, Tensor]) -> Gradients:
     """The fastest way for a kind of network; weights (I, *shape) keep their storage while it is used."""
-    if spec.grid is None and spec.activation in SLOPES:
+    if _is_direct(spec):
         return DirectGradients(spec, weights)
     return AutogradGradients(spec, weights)
+
+
+def _is_direct(spec: InrSpec) -> bool:
+    return spec.grid is None and spec.activation in SLOPES
+
+
+class BatchLoss:
+    """The loss of one network on a batch, differentiable by its weights.
+
+    On a CPU each thread of torch goes through its share of the samples as DirectGradients does, and the
+    gradients are ready before `backward` is called; elsewhere it is autograd's.
+
+    Args:
+        spec: the network.
+    """
+
+    def __init__(self, spec: InrSpec) -> None:
+        self.spec = spec
+        self.names = [tensor.name for tensor in tensor_shapes(spec)]
+        self.workers: list[dict[str, Tensor]] = []
+        self.gradients: list[DirectGradients] = []
+        self.pool: ThreadPoolExecutor | None = None
+
+    def __call__(
+        self, weights: Mapping[str, Tensor], coords: Tensor, targets: Tensor, loss: SampleLoss
+    ) -> Tensor:
+        """loss(network(coords), targets).
+
+        Args:
+            weights: by name.
+            coords: (N, in_features).
+            targets: (N, out_features).
+            loss: has to be a mean over the samples: it is taken of parts of them.
+        """
+        is_plain = all(weights[name].dtype == torch.float32 for name in self.names)
+        on_cpu = coords.device.type == "cpu"
+        if not (_is_direct(self.spec) and is_plain and on_cpu and torch.is_grad_enabled()):
+            return loss(evaluate(self.spec, weights, coords), targets)
+        value: Tensor = _DirectLoss.apply(  # pyright: ignore[reportAssignmentType]
+            self, coords, targets, loss, *(weights[name] for name in self.names)
+        )
+        return value
+
+    def take(
+        self, weights: tuple[Tensor, ...], coords: Tensor, targets: Tensor, loss: SampleLoss
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The loss and its gradients by the weights, in the order of the spec's tensors."""
+        self._begin(weights)
+        count = math.ceil(len(coords) / len(self.gradients))
+        shares = [(coords[i : i + count], targets[i : i + count]) for i in range(0, len(coords), count)]
+        working = self.gradients[: len(shares)]
+
+        def take_share(gradients: DirectGradients, share: tuple[Tensor, Tensor]) -> Tensor:
+            return _take_share(gradients, *share, loss, len(coords))
+
+        run = map if self.pool is None else self.pool.map
+        total = sum(list(run(take_share, working, shares)), torch.zeros(()))
+        of_workers = [[_grad(part[name])[0] for name in self.names] for part in self.workers[: len(shares)]]
+        return total, [torch.stack(parts).sum(0) for parts in zip(*of_workers, strict=True)]
+
+    def _begin(self, weights: tuple[Tensor, ...]) -> None:
+        """Hands the weights to the workers, which share them and have a gradient each."""
+        if not self.workers:
+            named = zip(self.names, weights, strict=True)
+            own = {name: torch.empty(1, *value.shape) for name, value in named}
+            threads = torch.get_num_threads()
+            self.workers = [{name: value.detach() for name, value in own.items()} for _ in range(threads)]
+            self.gradients = [DirectGradients(self.spec, part) for part in self.workers]
+            if threads > 1:
+                # The number of threads of torch is a setting of the thread that sets it.
+                self.pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+        for name, value in zip(self.names, weights, strict=True):
+            self.workers[0][name][0].copy_(value.detach())
+
+
+def _take_share(
+    gradients: "DirectGradients", coords: Tensor, targets: Tensor, loss: SampleLoss, samples: int
+) -> Tensor:
+    """Takes the gradient of some samples' part of the mean over `samples`; returns that part."""
+    total = torch.zeros(())
+
+    def output_gradient(outputs: Tensor, _: int, first: int) -> Tensor:
+        leaf = outputs[0].detach().requires_grad_()
+        with torch.enable_grad():
+            value = loss(leaf, targets[first : first + len(leaf)]) * (len(leaf) / samples)
+        total.add_(value.detach())
+        return torch.autograd.grad(value, leaf)[0][None]
+
+    gradients.take(coords[None], output_gradient)
+    return total
+
+
+class _DirectLoss(torch.autograd.Function):
+    """A scalar whose gradients are taken along with it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, taker: BatchLoss, coords: Tensor, targets: Tensor, loss: SampleLoss, *weights: Tensor
+    ) -> Tensor:
+        value, ctx.gradients = taker.take(weights, coords, targets, loss)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *of_value: Any) -> Any:
+        return None, None, None, None, *(gradient * of_value[0] for gradient in ctx.gradients)
 
 
 class AutogradGradients:

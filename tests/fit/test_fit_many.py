@@ -11,7 +11,6 @@ from torch import Tensor
 from sinr3d.errors import UsageError
 from sinr3d.fit.loop import FitOptions, FitProgress, FitResult, fit
 from sinr3d.fit.many import fit_many
-from sinr3d.fit.muon import BatchedMuon, orthogonalize
 from sinr3d.fit.optim import OptimizerOptions
 from sinr3d.fit.signal import Evaluate, Signal
 from sinr3d.inr.mlp import build, evaluate
@@ -162,34 +161,3 @@ def test_ctrl_c_keeps_the_best_so_far():
     results = fit_many(SPEC, [Waves(20), Waves(20, 0.3)], MUON, on_progress)
     assert [(r.interrupted, r.steps) for r in results] == [(True, 60)] * 2
     assert all(r.score > 10 for r in results)
-
-
-# Muon
-
-
-def test_orthogonalized_matrices_have_singular_values_near_one():
-    generator = torch.Generator().manual_seed(0)
-    for shape in ((3, 8, 8), (2, 4, 9), (2, 9, 4)):
-        values = torch.linalg.svdvals(orthogonalize(torch.randn(shape, generator=generator)))
-        assert values.shape == (shape[0], min(shape[1:]))
-        # Five steps leave the smallest of a square random matrix lower.
-        assert values.max() < 1.3
-        assert values.median() > 0.6
-
-
-def test_batched_muon_takes_the_steps_of_torch():
-    generator = torch.Generator().manual_seed(1)
-    values = torch.randn(3, 10, 6, generator=generator)
-    alone = [value.clone().requires_grad_() for value in values]
-    batched = values.clone().requires_grad_()
-    theirs = torch.optim.Muon(alone, lr=0.1, momentum=0.95, weight_decay=0.0)
-    ours = BatchedMuon([batched], lr=0.1)
-    for _ in range(3):
-        batched.grad = torch.randn(values.shape, generator=generator)
-        for value, gradient in zip(alone, batched.grad, strict=True):
-            value.grad = gradient.clone()
-        theirs.step()
-        ours.step()
-    # torch's products are in bfloat16
-    moved = (torch.stack(alone) - values).detach()
-    torch.testing.assert_close((batched - values).detach(), moved, rtol=0.1, atol=0.01)

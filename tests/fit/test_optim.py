@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from sinr3d.fit.optim import OptimizerOptions, make_optimizers, set_cosine_rate
+from sinr3d.fit.optim import OptimizerOptions, make_optimizers
 from sinr3d.inr.mlp import Mlp, build
 from sinr3d.inr.spec import default_spec
+from sinr3d.optim import set_cosine_rate
 
 
 def names_by_optimizer(network: Mlp, name: str) -> dict[str, set[str]]:
