@@ -47,6 +47,8 @@ class Export:
     """Smallest file with at least this PSNR in dB on training views."""
     target_size: int | None = None
     """Best file of at most this many bytes."""
+    progressive: bool = False
+    """Order the file so that its first part decodes to a coarser scene; its hash tables are whole."""
     effort: Annotated[int, arg(aliases=["-e"])] = 5
     """1 to 9: how long the codes are tuned; 1 is not at all. Scenes that are mostly hash tables never are."""
     steps: int | None = None
@@ -78,6 +80,7 @@ class Export:
             quality=self.quality,
             target_psnr=self.target_psnr,
             target_size=self.target_size,
+            progressive=self.progressive,
             effort=self.effort,
             steps=self.steps,
             seed=self.seed,

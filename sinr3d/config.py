@@ -18,7 +18,7 @@ _PRIORS = ("inric", "coinpp")
 _BITS = ("inric", "coinpp", "shacira")
 OPTIMIZERS = ("muon", "adam")
 _ACTIVATIONS = tuple(ACTIVATION_IDS)
-EFFORT_STEPS = {1: 750, 2: 750, 3: 1500, 4: 3000, 5: 4500, 6: 7500, 7: 12000, 8: 20000, 9: 30000}
+EFFORT_STEPS = {1: 500, 2: 500, 3: 1000, 4: 2000, 5: 3000, 6: 5000, 7: 8000, 8: 13000, 9: 20000}
 """Optimizer steps of a fit by effort; its codes are tuned for as many again, but at effort 1."""
 
 

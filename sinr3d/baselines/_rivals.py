@@ -36,7 +36,7 @@ def adam_options(options: EncodeOptions, rate: float, steps: int) -> FitOptions:
     """A fit by Adam, as published but for its length.
 
     A fit of another length keeps rate times steps, up to MAX_RATE: few steps at the rate of a long fit do not
-    converge. The rate falls along a cosine, and a step takes 8,192 coordinates, where the rivals keep the
+    converge. The rate falls along a cosine, and a step takes 16,384 coordinates, where the rivals keep the
     rate and take all of them: our fits are the better ones at equal time.
 
     Args:

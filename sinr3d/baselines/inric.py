@@ -11,7 +11,7 @@
 
 Where ours differs. The encoding has the 8 octaves pi 2^l where INRIC has 16 frequencies pi 1.4^l over nearly
 the same band (up to 156 pi against 128 pi): a .sinr file knows octaves only. The rate of the fit falls along
-a cosine, and its steps take 8,192 samples each. Retraining begins with what rounding left of the weights,
+a cosine, and its steps take 16,384 samples each. Retraining begins with what rounding left of the weights,
 not with the rounded ones, so that a weight close to its threshold can still cross it in 300 small steps.
 
 What the SINR paper runs under the name INRIC (section 4.3) is 16 bits and Brotli, without rounding and

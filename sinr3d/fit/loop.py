@@ -35,8 +35,8 @@ class FitOptions:
         scores: how often the score is taken in a run.
     """
 
-    steps: int = 4500
-    batch: int = 8192
+    steps: int = 3000
+    batch: int = 16384
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     target: float | None = None
     max_seconds: float | None = None

@@ -99,6 +99,21 @@ def test_tuning_makes_a_smaller_file(run: TrainedRun) -> None:
     assert {steps for _, steps, _ in seen} == {100}
 
 
+def test_a_progressive_scene_decodes_from_its_beginning_on(
+    run: TrainedRun, tmp_path: Path, capsys: Capture
+) -> None:
+    output = tmp_path / "a.sinr"
+    command_line(["export", run.folder, "-o", output, "--progressive", "--effort", "1"], capsys)
+    data = output.read_bytes()
+    whole, cut = sinr3d.decode(data), sinr3d.decode(data[: len(data) * 3 // 4])
+    assert whole.weights.keys() == cut.weights.keys()
+    coarse = [name for name, value in whole.weights.items() if not torch.equal(value, cut.weights[name])]
+    assert coarse
+    for name in coarse:
+        error = (whole.weights[name] - cut.weights[name]).norm() / whole.weights[name].norm()
+        assert error < 0.7
+
+
 def test_standard_output_of_export_is_the_report_alone(
     run: TrainedRun, tmp_path: Path, capsys: Capture
 ) -> None:
