@@ -30,8 +30,11 @@ from sinr3d.metrics import decibels
 
 MUON_RATES = {"image": 5e-3, "occupancy": 2e-3}
 """Peak learning rate of the hidden matrices by kind; measured on KODAK and on Lucy."""
-TUNE_MUON_RATE = 4e-3
+TUNE_MUON_RATES = {"image": 4e-3, "occupancy": 1.5e-3}
 """The same of the tuning of codes."""
+BATCHES = {"image": 16384, "occupancy": 8192}
+"""Coordinates a step by kind. A long fit of an image with its high rate needs many; a shape gains by more
+steps for its time."""
 USUAL_SLOPES = {"image": 3.0, "occupancy": 1.0}
 """lambda of tuning without a target, in losses of the network over its weights."""
 _PROBE = 1 / 8  # of the steps: the fit that tells the width a target needs
@@ -215,6 +218,7 @@ def fit_network(
     device = pick_device(options.device)
     fit_options = FitOptions(
         steps=options.fit_steps,
+        batch=BATCHES[signal.kind],
         optimizer=OptimizerOptions(options.optimizer, muon_lr=MUON_RATES[signal.kind]),
         max_seconds=_half(options),
         seed=options.seed,
@@ -241,7 +245,7 @@ def code_network(
             return signal.score(lambda coords: evaluate(spec, weights, coords))
 
     def loss(weights: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
-        coords, targets = signal.sample(FitOptions.batch, generator)
+        coords, targets = signal.sample(BATCHES[signal.kind], generator)
         return batch_loss(weights, coords.to(device), targets.to(device), signal.loss)
 
     def report(step: int, steps: int, last: float) -> None:
@@ -259,7 +263,7 @@ def code_network(
         judge=score,
         loss=loss,
         tune_options=TuneOptions(
-            max_seconds=_half(options), muon_lr=TUNE_MUON_RATE, seed=options.seed, device=device
+            max_seconds=_half(options), muon_lr=TUNE_MUON_RATES[signal.kind], seed=options.seed, device=device
         ),
         usual_slope=USUAL_SLOPES[signal.kind],
         steps=result.steps,

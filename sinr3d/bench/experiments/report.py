@@ -149,8 +149,11 @@ def _cells(found: Sequence[Average], metric: str) -> tuple[list[str], list[list[
     headings += ["beforehand"] if has_prior else []
     headings += ["bpp", unit, "±", "loss", "saved", "gain"]
     lines = []
+    most = max((average.num_inputs for average in found), default=0)
     for a in found:
-        line = [a.network, plots.label_of(a.codec), a.setting, f"{a.num_bytes:,.0f}", _percent(a.size_spread)]
+        some = f" ({a.num_inputs} of {most} inputs)" if a.num_inputs < most else ""
+        line = [a.network, plots.label_of(a.codec), f"{a.setting}{some}".strip()]
+        line += [f"{a.num_bytes:,.0f}", _percent(a.size_spread)]
         line += [f"{a.bytes_beforehand:,.0f}" if a.bytes_beforehand else ""] if has_prior else []
         line += [_number(a.bpp, 3), _number(a.score, digits), _number(a.score_spread, digits)]
         line += [_number(a.loss, digits), _percent(a.saving), _number(a.gain, digits)]

@@ -184,8 +184,9 @@ def run(
 
 
 def command_of(experiment: str, scale: str) -> str:
-    """What a user types for an experiment."""
-    return f"sinr3d bench {experiment} --scale {scale}"
+    """What a user types for an experiment; the data are where they are for him."""
+    data = {"occupancy": " --data meshes", "scenes": " lego400"}.get(experiment, "")
+    return f"sinr3d bench {experiment}{data} --scale {scale}"
 
 
 def _row(piece: Piece, prepared: Any, settings: str) -> Row:

@@ -213,7 +213,7 @@ class ShapeScale(Scale):
     Attributes:
         names: of the meshes, NAME.obj or NAME.ply in the data folder; none takes a shape made here.
         num_points: labelled points that are fitted.
-        score_points: held-out points that are scored, at most 200,000.
+        score_points: held-out points that are scored, at most 500,000.
         rates: of Draco and the other codecs of meshes, this many.
         grid: of SHACIRA.
     """

@@ -2,7 +2,7 @@
 
 from test_experiment_rows import row
 
-from sinr3d.bench.experiments import plots, sparsity_report
+from sinr3d.bench.experiments import plots, report, sparsity_report
 from sinr3d.bench.experiments.averages import averages
 from sinr3d.bench.experiments.rows import Place, Row
 
@@ -50,6 +50,18 @@ def test_the_smallest_s_is_that_from_which_on_the_loss_is_small() -> None:
     text = sparsity_report.markdown([baseline(64), *narrow])
     assert "| (3, 64) | 64 | 28 | 0.438 |  | 30.0 % | 27 |" in text
     assert "| (3, 64) | 64 | 20 | 0.312 |" in text  # within 0.5 dB
+
+
+def test_an_average_of_fewer_inputs_says_so() -> None:
+    def of(image: str, codec: str) -> Row:
+        place = Place("scenes", "small", image, 0, 0, "", codec, "", 0)
+        return Row(place, 1000, 0, None, "psnr", 30.0, 30.0, 1, 1.0, "x", "0.1.0")
+
+    rows = [of("a", "rd"), of("b", "rd"), of("a", "NNCodec")]
+    page = report.markdown("scenes", "small", rows, has_picture=False)
+    assert "| sinr3d rd |  | 1,000 |" in page
+    assert "| NNCodec | (1 of 2 inputs) | 1,000 |" in page
+    assert "sinr3d bench scenes lego400 --scale small" in page
 
 
 def test_rows_of_another_file_are_not_needed() -> None:
