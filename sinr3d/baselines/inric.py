@@ -28,7 +28,6 @@ from torch import Tensor
 
 from sinr3d.baselines._adaround import Grid, adaround, nearest
 from sinr3d.baselines._rivals import OnProgress, Signal, adam_options, encoded, record_of, score_of
-from sinr3d.codec import paper
 from sinr3d.codec.header import Record
 from sinr3d.codec.pipeline import pack_file
 from sinr3d.codec.prior import Prior, PriorRef, add_prior, load_prior
@@ -40,7 +39,6 @@ from sinr3d.codec.tensors import (
     DensePlan,
     Plan,
     decode_tensors,
-    encode_tensors,
 )
 from sinr3d.codec.tune import Loss, TuneOptions, tune
 from sinr3d.config import EncodeOptions
@@ -116,21 +114,6 @@ def code(
     network = _quantize(weights, task, None)
     record = record_of("inric", task.judge(decode_tensors(network)), options.seed)
     return task.pack(network, options.coder, record)
-
-
-def code_sinr(
-    spec: InrSpec, weights: Mapping[str, Tensor], signal: Signal, options: InricOptions | None = None
-) -> bytes:
-    """SINR on top of INRIC: the paper's sparse code of the weights, or of their differences from the prior.
-
-    16 bits and Brotli, by the rule of `codec/paper.py`; of the options only `prior` and `seed` count.
-    """
-    options = options or InricOptions()
-    task = _Task(spec, signal, options)
-    values = task.values(weights)
-    network = encode_tensors(values, spec, paper.paper_plans(values, spec), options.seed)
-    record = record_of("inric", task.judge(decode_tensors(network)), options.seed)
-    return task.pack(network, "brotli", record)
 
 
 def encode(signal: Signal, options: EncodeOptions, on_progress: OnProgress = None) -> Encoded:

@@ -18,7 +18,7 @@ from sinr3d.baselines.inric import InricOptions
 from sinr3d.codec.pipeline import decompress, unpack_file
 from sinr3d.codec.prior import Prior, load_prior, save_prior
 from sinr3d.codec.quantizer import step_for_bits
-from sinr3d.codec.tensors import DenseCode, SinrCode
+from sinr3d.codec.tensors import DenseCode
 from sinr3d.config import EncodeOptions
 from sinr3d.errors import MissingPriorError, UsageError
 from sinr3d.fit.loop import FitOptions, FitResult, fit
@@ -79,12 +79,13 @@ def test_adaround_chooses_floor_or_ceiling_and_beats_the_nearest(
     assert error(learned) < 0.7 * error(by_nearest)
 
 
-def test_each_stage_is_better_than_the_one_before(signal: ImageSignal, fitted: FitResult) -> None:
+def test_each_stage_helps_and_none_makes_it_worse(signal: ImageSignal, fitted: FitResult) -> None:
     def reached(rounding_steps: int, tuning_steps: int) -> float:
         return score(inric.code(SPEC, fitted.weights, signal, InricOptions(6, rounding_steps, tuning_steps)))
 
     plain, rounded, both = reached(0, 0), reached(150, 0), reached(150, 50)
-    assert plain + 1 < rounded < both < fitted.score
+    # Where retraining finds nothing better, what rounding left is kept.
+    assert plain + 1 < rounded <= both < fitted.score
     assert plain + 0.5 < reached(0, 50) < both
 
 
@@ -126,17 +127,6 @@ def test_differences_are_shorter_and_need_their_prior(
     assert score(data, tmp_path) > fitted.score - 0.3
     with pytest.raises(MissingPriorError, match="sinr3d bench c4 --scale smoke"):
         sinr3d.decode(data)
-
-
-@pytest.mark.parametrize("with_prior", [False, True])
-def test_sinr_on_top_is_a_sparse_code_that_decodes(
-    signal: ImageSignal, fitted: FitResult, prior: Prior, tmp_path: Path, with_prior: bool
-) -> None:
-    found = load_prior(save_prior(prior, tmp_path)) if with_prior else None
-    data = inric.code_sinr(SPEC, fitted.weights, signal, InricOptions(prior=found))
-    codes = unpack_file(data)[0].codes
-    assert isinstance(codes["hidden.0.weight"], SinrCode)
-    assert score(data, tmp_path) > fitted.score - 3
 
 
 def test_options_out_of_range_are_refused() -> None:
