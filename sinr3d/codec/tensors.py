@@ -18,6 +18,7 @@ from torch import Tensor
 from sinr3d.codec import quantizer, trellis
 from sinr3d.inr.spec import AnySpec, TensorShape, tensor_shapes
 from sinr3d.sparse import blocks
+from sinr3d.sparse.blocks import Array
 from sinr3d.sparse.dictionary import ATOM_SCALE, atoms, dictionary
 from sinr3d.sparse.omp import omp
 
@@ -163,12 +164,12 @@ def vector_length(tensor: TensorShape) -> int:
     return tensor.width if tensor.role == "latent" else blocks.vector_length(tensor.shape, tensor.width)
 
 
-def to_vectors(matrix: np.ndarray, tensor: TensorShape) -> np.ndarray:
+def to_vectors(matrix: Array, tensor: TensorShape) -> Array:
     """Cuts a matrix into vectors (n, length): of latents its rows, else by `sparse/blocks.py`."""
     return matrix if tensor.role == "latent" else blocks.to_vectors(matrix, vector_length(tensor))
 
 
-def from_vectors(vectors: np.ndarray, tensor: TensorShape) -> np.ndarray:
+def from_vectors(vectors: Array, tensor: TensorShape) -> Array:
     """The matrix that `to_vectors` cut into these vectors."""
     assert len(tensor.shape) == 2
     return vectors if tensor.role == "latent" else blocks.from_vectors(vectors, tensor.shape)

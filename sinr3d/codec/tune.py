@@ -22,7 +22,15 @@ from torch import Tensor
 
 from sinr3d.codec.quantizer import MAX_SYMBOL
 from sinr3d.codec.rates import code_lengths
-from sinr3d.codec.tensors import Code, CodedNetwork, DenseCode, SinrCode, decode_tensor, vector_length
+from sinr3d.codec.tensors import (
+    Code,
+    CodedNetwork,
+    DenseCode,
+    SinrCode,
+    decode_tensor,
+    from_vectors,
+    vector_length,
+)
 from sinr3d.inr.spec import TensorShape, tensor_shapes
 from sinr3d.optim import Muon, set_cosine_rate
 from sinr3d.sparse.dictionary import ATOM_SCALE, atoms
@@ -239,18 +247,14 @@ class _Sinr(_Latent):
     """w = A x with x = q step on a fixed support."""
 
     def __init__(self, code: SinrCode, tensor: TensorShape, seed: int, device: str) -> None:
-        self.by_rows, self.shape, length = tensor.role == "latent", tensor.shape, vector_length(tensor)
+        self.tensor, length = tensor, vector_length(tensor)
         unit = np.stack([atoms(length, row, seed) for row in code.support]).astype(np.float32) * ATOM_SCALE
         self.atoms = torch.from_numpy(unit).to(device)  # (n, s, k1)
         self.scale = 1.0 / math.sqrt(code.support.shape[1])
         super().__init__(torch.from_numpy(code.symbols.astype(np.float32)).to(device) * code.step, code.step)
 
     def decode(self) -> Tensor:
-        vectors = torch.einsum("ns,nsk->nk", self.rounded(), self.atoms)
-        one = len(vectors) == 1 and vectors.numel() == math.prod(self.shape)
-        if self.by_rows or one or self.shape[0] != vectors.shape[1]:
-            return vectors.reshape(self.shape)
-        return vectors.T
+        return from_vectors(torch.einsum("ns,nsk->nk", self.rounded(), self.atoms), self.tensor)
 
 
 def _latent(code: Code, tensor: TensorShape, weights: Tensor, seed: int, device: str) -> _Latent:

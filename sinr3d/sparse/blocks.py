@@ -1,6 +1,12 @@
 """Weight matrices <-> the vectors that are sparse-coded."""
 
+import math
+from typing import TypeVar
+
 import numpy as np
+from torch import Tensor
+
+Array = TypeVar("Array", np.ndarray, Tensor)
 
 TINY_WIDTH = 50
 """A network with fewer neurons a layer is tiny: its matrices are coded whole (paper, section 3.3.2)."""
@@ -19,16 +25,16 @@ def vector_length(shape: tuple[int, int], width: int) -> int:
     return width if width >= TINY_WIDTH else shape[0] * shape[1]
 
 
-def to_vectors(matrix: np.ndarray, length: int) -> np.ndarray:
+def to_vectors(matrix: Array, length: int) -> Array:
     """Cuts a matrix (out, in) into vectors (n, length): its columns, its rows, or all of it row by row."""
-    if length == matrix.size:
+    if length == math.prod(matrix.shape):
         return matrix.reshape(1, -1)
     return matrix.T if matrix.shape[0] == length else matrix.reshape(-1, length)
 
 
-def from_vectors(vectors: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def from_vectors(vectors: Array, shape: tuple[int, int]) -> Array:
     """The matrix (out, in) that `to_vectors` cut into these vectors (n, length)."""
     length = vectors.shape[1]
-    if length == vectors.size == shape[0] * shape[1]:
+    if length == math.prod(vectors.shape) == shape[0] * shape[1]:
         return vectors.reshape(shape)
     return vectors.T if shape[0] == length else vectors.reshape(shape)
