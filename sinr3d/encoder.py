@@ -30,7 +30,8 @@ from sinr3d.metrics import decibels
 
 MUON_RATES = {"image": 5e-3, "occupancy": 2e-3}
 """Peak learning rate of the hidden matrices by kind; measured on KODAK and on Lucy."""
-TUNE_MUON_RATES = {"image": 4e-3, "occupancy": 1.5e-3}
+_RATED_STEPS, _RATE_DECAY = 3000, 0.7  # a shape's rate falls with its steps from there on: 1e-3 for 8,000
+TUNE_MUON_RATES = {"image": 4e-3, "occupancy": 1e-3}
 """The same of the tuning of codes."""
 BATCHES = {"image": 16384, "occupancy": 8192}
 """Coordinates a step by kind. A long fit of an image with its high rate needs many; a shape gains by more
@@ -219,7 +220,7 @@ def fit_network(
     fit_options = FitOptions(
         steps=options.fit_steps,
         batch=BATCHES[signal.kind],
-        optimizer=OptimizerOptions(options.optimizer, muon_lr=MUON_RATES[signal.kind]),
+        optimizer=OptimizerOptions(options.optimizer, muon_lr=_muon_rate(signal.kind, options.fit_steps)),
         max_seconds=_half(options),
         seed=options.seed,
         device=device,
@@ -227,6 +228,13 @@ def fit_network(
         compile=options.compile,
     )
     return FittedSignal(spec, fit(spec, signal, fit_options, on_progress))
+
+
+def _muon_rate(kind: str, steps: int) -> float:
+    """The peak rate of a fit of so many steps. At 2e-3 a shape gains nothing beyond some thousand."""
+    if kind != "occupancy":
+        return MUON_RATES[kind]
+    return MUON_RATES[kind] * min(1.0, _RATED_STEPS / steps) ** _RATE_DECAY
 
 
 def code_network(
