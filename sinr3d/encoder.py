@@ -271,7 +271,11 @@ def code_network(
         judge=score,
         loss=loss,
         tune_options=TuneOptions(
-            max_seconds=_half(options), muon_lr=TUNE_MUON_RATES[signal.kind], seed=options.seed, device=device
+            max_seconds=_half(options),
+            muon_lr=TUNE_MUON_RATES[signal.kind] * result.slowed,
+            adam_lr=TuneOptions.adam_lr * result.slowed,
+            seed=options.seed,
+            device=device,
         ),
         usual_slope=USUAL_SLOPES[signal.kind],
         steps=result.steps,

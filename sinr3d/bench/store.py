@@ -174,7 +174,7 @@ def _is_text(node: ast.AST) -> bool:
 
 
 def _save_network(path: Path, result: FitResult) -> None:
-    facts = np.array([result.score, result.steps, result.seconds], np.float64)
+    facts = np.array([result.score, result.steps, result.seconds, result.slowed], np.float64)
     arrays = {name: tensor.numpy() for name, tensor in result.weights.items()}
     buffer = io.BytesIO()
     np.savez(buffer, facts=facts, **arrays)
@@ -184,7 +184,7 @@ def _save_network(path: Path, result: FitResult) -> None:
 def _load_network(path: Path, spec: InrSpec) -> FitResult:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            score, steps, seconds = arrays["facts"].tolist()
+            score, steps, seconds, *slowed = arrays["facts"].tolist()
             weights = {t.name: torch.from_numpy(arrays[t.name]) for t in tensor_shapes(spec)}
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise MalformedInputError(f"{path} is not the network it should be ({error}); delete it") from error
@@ -195,4 +195,4 @@ def _load_network(path: Path, spec: InrSpec) -> FitResult:
                 f"{path}: {tensor.name} is {found.dtype} {tuple(found.shape)}, wanted float32 "
                 f"{tensor.shape}; delete it"
             )
-    return FitResult(weights, score, int(steps), seconds, interrupted=False)
+    return FitResult(weights, score, int(steps), seconds, False, *slowed)

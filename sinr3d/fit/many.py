@@ -33,7 +33,8 @@ def fit_many(
     Every network has the initial weights and the batches that `fit` gives it with these options, and its own
     best is kept: its result is that of `fit` up to rounding, which training makes larger step by step. With
     a target the run ends when all have reached it. On a CPU each thread of torch works on its own networks.
-    `compile` and `half` of the options are not used.
+    `compile` and `half` of the options are not used, and no network goes back where
+    its rates are too high for it, as `fit` does.
 
     Args:
         spec: what all networks are.

@@ -102,10 +102,34 @@ def test_the_best_weights_are_kept_not_the_last():
             seen.append(evaluate(self.coords))
             return super().score(evaluate)
 
-    result = fit(SPEC, Watched(1.0, 9.0, 5.0), replace(OPTIONS, scores=4))
+    result = fit(SPEC, Watched(1.0, 9.0, 5.0), replace(OPTIONS, scores=3))
     assert result.score == 9.0
     assert torch.equal(evaluate(SPEC, result.weights, Ripple().coords), seen[1])
     assert not torch.equal(evaluate(SPEC, result.weights, Ripple().coords), seen[-1])
+
+
+def test_two_worse_scores_lead_back_to_the_best_with_half_the_rates():
+    seen: list[Tensor] = []
+
+    class Watched(Scripted):
+        def score(self, evaluate: Evaluate) -> float:
+            seen.append(evaluate(self.coords))
+            return super().score(evaluate)
+
+    options = replace(OPTIONS, steps=50, scores=5)
+    assert fit(SPEC, Scripted(1.0, 2.0, 3.0), options).slowed == 1
+    assert fit(SPEC, Scripted(1.0, 9.0, 5.0, 10.0, 8.0), options).slowed == 1
+    assert fit(SPEC, Scripted(9.0, 5.0), replace(options, steps=60, scores=6)).slowed == 0.25
+    assert fit(SPEC, Watched(9.0, 5.0, 6.0, 7.0, 10.0), options).slowed == 0.5
+    best, worst, after = seen[0], seen[2], seen[3]
+    assert (after - best).norm() < (after - worst).norm()
+
+
+def test_rates_that_are_too_high_are_found_out():
+    high = replace(OPTIONS, steps=200, optimizer=OptimizerOptions(muon_lr=0.02, adam_lr=0.05))
+    result = fit(SPEC, Ripple(), high)
+    assert result.slowed < 1
+    assert result.score > Ripple().score(build(SPEC, high.seed)) + 3
 
 
 def test_it_stops_at_the_target():
