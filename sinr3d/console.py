@@ -128,8 +128,8 @@ def fit_bar(metric: str, stage: str = "fitting") -> Iterator[Any]:
         def update(progress: "FitProgress") -> None:
             known = progress.score == progress.score
             score = score_text(metric, progress.score) if known else ""
-            where = {"total": progress.steps, "completed": progress.step}
-            bar.update(task, description=progress.stage, score=score, **where)
+            steps, step = progress.steps, progress.step
+            bar.update(task, total=steps, completed=step, description=progress.stage, score=score)
 
         yield update
 

@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import trimesh
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from trimesh.visual import ColorVisuals
 
 from sinr3d.codec.pipeline import compress
 from sinr3d.codec.scene import DefaultCameras, SceneDomain
@@ -26,6 +28,13 @@ from sinr3d.radiance.cameras import Camera, look_at, orbit, pinhole
 from sinr3d.radiance.field import RadianceField
 
 Array = NDArray[np.float64]
+
+
+def vertex_colors(mesh: trimesh.Trimesh) -> NDArray[np.uint8]:
+    """RGBA (V, 4) of a mesh that has colors at its vertices."""
+    assert isinstance(mesh.visual, ColorVisuals)
+    return np.asarray(mesh.visual.vertex_colors)
+
 
 UNIT_BOX = (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0)
 SURFACE_DENSITY = 50.0

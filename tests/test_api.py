@@ -63,12 +63,13 @@ def test_coordinates_may_be_lists_arrays_or_tensors_of_any_shape(picture_sinr: b
     field = sinr3d.decode(picture_sinr)
     one = field([0.25, -0.5])
     assert one.shape == (3,)
-    for coords in (
+    forms: list[Any] = [
         [[0.25, -0.5]],
         ((0.25, -0.5),),
         np.array([[0.25, -0.5]], np.float32),
         torch.tensor([[0.25, -0.5]], requires_grad=True),
-    ):
+    ]
+    for coords in forms:
         np.testing.assert_array_equal(field(coords), one[None])
     assert field(np.zeros((2, 3, 4, 2))).shape == (2, 3, 4, 3)
     assert field(np.zeros((0, 2))).shape == (0, 3)
@@ -339,7 +340,7 @@ def test_a_target_that_needs_more_widens_the_network(picture: np.ndarray):
 def test_tuning_makes_a_smaller_file_of_the_same_quality(picture: np.ndarray):
     signal, shares = make_signal(picture), []
     for seed in range(3):
-        how = TUNED | {"seed": seed}
+        how: dict[str, Any] = TUNED | {"seed": seed}
         tuned = encode_signal(signal, EncodeOptions(**how))
         plain = encode_signal(signal, EncodeOptions(**how | {"effort": 1, "target_psnr": tuned.score}))
         assert plain.score >= tuned.score

@@ -11,7 +11,7 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
-from scenes import Ball, ball, cameras, default_cameras, in_data_frame, write_data_set
+from scenes import Ball, ball, cameras, default_cameras, in_data_frame, vertex_colors, write_data_set
 from test_cli import broken, failing, parsed, refused, run
 
 import sinr3d
@@ -133,7 +133,7 @@ def test_a_mesh_of_a_field_is_that_of_its_scene(scene_sinr: bytes):
         mesh = field.mesh(resolution=24, iso=50.0, scene_frame=own)
         expected = scene_mesh(field.radiance, field.grid, 24, 50.0, scene_frame=own)
         np.testing.assert_array_equal(mesh.vertices, expected.vertices)
-        np.testing.assert_array_equal(mesh.visual.vertex_colors, expected.visual.vertex_colors)
+        np.testing.assert_array_equal(vertex_colors(mesh), vertex_colors(expected))
 
 
 def test_a_scene_has_neither_pixels_nor_one_network(scene_sinr: bytes, picture_sinr: bytes):
@@ -385,7 +385,7 @@ def test_a_scene_becomes_a_mesh_with_colors_where_its_data_is(verb: str, place: 
         assert isinstance(mesh, trimesh.Trimesh)
         np.testing.assert_allclose(mesh.bounds.mean(axis=0), CENTER, atol=0.1)
         np.testing.assert_allclose(np.ptp(mesh.bounds, axis=0), 4 * 0.6, atol=0.3)
-        assert np.ptp(np.asarray(mesh.visual.vertex_colors)[:, :3].astype(int), axis=0).min() > 150
+        assert np.ptp(vertex_colors(mesh)[:, :3].astype(int), axis=0).min() > 150
 
 
 def test_a_mesh_in_nerfstudios_frame(place: Path, capsys: Capture):

@@ -83,7 +83,7 @@ def _fill(
         squared = igl.point_mesh_squared_distance(
             centers, np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces, np.int64)
         )[0]
-        near = squared <= 3 * (size * pitch / 2) ** 2
+        near = np.asarray(squared) <= 3 * (size * pitch / 2) ** 2
         _set_blocks(values, corners[~near], size, solid.inside(centers[~near]))
         size //= 2
         corners = (corners[near, None] + size * np.array(list(np.ndindex(2, 2, 2)))).reshape(-1, 3)

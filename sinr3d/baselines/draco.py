@@ -82,7 +82,7 @@ def encode_decimated(mesh: trimesh.Trimesh, rate: int = 6000) -> bytes:
         raise MeshError(_NOT_MANIFOLD)
     vertices, faces = np.asarray(mesh.vertices, np.float64), _oriented_faces(mesh)
     if rate < len(faces):
-        vertices, faces = igl.qslim(vertices, faces, int(rate))[:2]
+        vertices, faces = (np.asarray(part) for part in igl.qslim(vertices, faces, int(rate))[:2])
     bits = round(np.log2(len(faces)) / 2 + 3.6)
     return _pack_draco(vertices, faces, bits)
 

@@ -13,7 +13,6 @@ rounding with an ideal entropy coder is within 0.25 bit a weight of the best pos
 import struct
 from math import prod
 
-import constriction
 import numpy as np
 
 from sinr3d.baselines._tensors import (
@@ -29,6 +28,7 @@ from sinr3d.baselines._tensors import (
     split,
     take,
 )
+from sinr3d.codec.entropy import Categorical, RangeDecoder, RangeEncoder
 from sinr3d.errors import CorruptFileError
 
 _BETAS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 5.0, 10.0, 30.0)
@@ -54,7 +54,7 @@ def encode_mixed(weights: Weights, rate: float = 7) -> bytes:
     The densities are float tables, so the bytes are sure to decode only where numpy's `exp` rounds alike.
     """
     bits = check_bits(rate)
-    encoder = constriction.stream.queue.RangeEncoder()
+    encoder = RangeEncoder()
     headers = [bytes([bits])]
     depths = _depths(shapes_of(weights), bits)
     for (_, array), depth in zip(check_weights(weights).items(), depths, strict=True):
@@ -81,7 +81,7 @@ def decode_mixed(data: bytes, shapes: Shapes) -> Weights:
     if (len(data) - end) % 4 or any(beta >= len(_BETAS) for _, beta, _ in headers):
         raise CorruptFileError("the range coder's words or a tensor's density are damaged")
     words = np.frombuffer(data[end:], "<u4").astype(np.uint32)
-    decoder = constriction.stream.queue.RangeDecoder(words)
+    decoder = RangeDecoder(words)
     values = []
     for shape, depth, (step, beta, scale) in zip(
         shapes.values(), _depths(shapes, bits), headers, strict=True
@@ -130,4 +130,4 @@ def _table(beta: int, scale: int, limit: int) -> np.ndarray:
 
 def _model(beta: int, scale: int, limit: int):
     """The range coder's model of symbols shifted to 0..2 * limit."""
-    return constriction.stream.model.Categorical(_table(beta, scale, limit), perfect=False)
+    return Categorical(_table(beta, scale, limit), perfect=False)

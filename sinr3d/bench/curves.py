@@ -75,7 +75,7 @@ def draw(panels: Sequence[Panel], name: str, dpi: int = 130) -> Drawing:
     from matplotlib import pyplot
 
     titles: dict[str, str] = {}
-    with pyplot.rc_context(_SETTINGS):
+    with pyplot.rc_context(dict[Any, Any](_SETTINGS)):
         rows, places = _layout(panels)
         columns = 1 if len(panels) == 1 else 2
         size = (_PANEL_INCHES[0] * columns, _PANEL_INCHES[1] * rows)

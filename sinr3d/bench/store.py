@@ -175,7 +175,7 @@ def _is_text(node: ast.AST) -> bool:
 
 def _save_network(path: Path, result: FitResult) -> None:
     facts = np.array([result.score, result.steps, result.seconds, result.slowed], np.float64)
-    arrays = {name: tensor.numpy() for name, tensor in result.weights.items()}
+    arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in result.weights.items()}
     buffer = io.BytesIO()
     np.savez(buffer, facts=facts, **arrays)
     files.write_bytes(str(path), buffer.getvalue())

@@ -17,6 +17,7 @@ from sinr3d.codec.entropy import support_bits
 from sinr3d.fit.signal import Signal
 from sinr3d.inr.mlp import build, evaluate
 from sinr3d.inr.spec import InrSpec, tensor_shapes
+from sinr3d.optim import Muon
 
 _BATCH = 8192
 _EDGE_LEVELS = 2047  # 12 bits for every tensor that is not a hidden matrix
@@ -207,9 +208,10 @@ def train(run: Run, signal: Signal, steps: int, muon: float, adam: float, *, rou
     values = [form.parameters[0] for form in run.forms.values() if isinstance(form, Sinr)]
     if values:  # coefficients of unrelated atoms are no matrix: nothing for Muon
         matrices = []
-    optimizers = [torch.optim.Adam([*rest.values(), *values], lr=adam, betas=(0.9, 0.99))]
+    rest_values = [*rest.values(), *values]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(rest_values, lr=adam, betas=(0.9, 0.99))]
     if matrices:
-        optimizers.append(torch.optim.Muon(matrices, lr=muon, momentum=0.95, weight_decay=0.0))
+        optimizers.append(Muon(matrices, lr=muon))
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
     generator = torch.Generator().manual_seed(1)
     for step in range(steps):

@@ -18,9 +18,11 @@ import numpy as np
 from sinr3d.codec.quantizer import MAX_SYMBOL
 from sinr3d.errors import CorruptFileError
 
-RangeEncoder = constriction.stream.queue.RangeEncoder
-RangeDecoder = constriction.stream.queue.RangeDecoder
-Bernoulli = constriction.stream.model.Bernoulli
+_stream: Any = constriction.stream  # pyright: ignore[reportAttributeAccessIssue] (its stubs lack it)
+RangeEncoder = _stream.queue.RangeEncoder
+RangeDecoder = _stream.queue.RangeDecoder
+Bernoulli = _stream.model.Bernoulli
+Categorical = _stream.model.Categorical
 
 _HALF = 1 << 15
 _FLOOR = 32  # no probability below 32 / 65536: a surprise costs at most 11 bits

@@ -13,10 +13,9 @@ from functools import lru_cache
 from statistics import NormalDist
 from typing import Any
 
-import constriction
 import numpy as np
 
-Categorical = constriction.stream.model.Categorical
+from sinr3d.codec.entropy import Categorical
 
 UNIT = 64
 """Scales are integers in 1/64 of a symbol."""

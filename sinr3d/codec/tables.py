@@ -14,16 +14,14 @@ Both directions run through `code_table`, as in `codec/entropy.py`.
 
 from typing import Any, Protocol
 
-import constriction
 import numpy as np
 
 from sinr3d.codec import entropy
+from sinr3d.codec.entropy import Categorical
 from sinr3d.codec.fields import Reader, pack_varint
 from sinr3d.codec.limits import check_limit, least_table_bytes, max_counts
 from sinr3d.errors import CorruptFileError
 from sinr3d.inr.spec import GridSpec
-
-Categorical = constriction.stream.model.Categorical
 
 _DIRECT = 16  # magnitudes below are tokens of their own
 _MAX_TOKEN = 95  # of magnitudes below 2^24

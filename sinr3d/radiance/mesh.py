@@ -8,6 +8,7 @@ import trimesh
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from trimesh.visual import ColorVisuals
 
 from sinr3d.codec.scene import SceneDomain
 from sinr3d.errors import EmptyMeshError, UsageError
@@ -83,7 +84,7 @@ def scene_mesh(
     colors = _colors(field, coords, mesh.vertex_normals)
     if not scene_frame:
         mesh = trimesh.Trimesh(*_in_data_frame(positions, faces, field.domain), process=False)
-    mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=colors)
+    mesh.visual = ColorVisuals(mesh, vertex_colors=colors)
     return mesh
 
 

@@ -1,7 +1,7 @@
 """Weight matrices <-> the vectors that are sparse-coded."""
 
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -27,14 +27,16 @@ def vector_length(shape: tuple[int, int], width: int) -> int:
 
 def to_vectors(matrix: Array, length: int) -> Array:
     """Cuts a matrix (out, in) into vectors (n, length): its columns, its rows, or all of it row by row."""
+    cut: Any = matrix  # what numpy and torch say of T and reshape has no common type
     if length == math.prod(matrix.shape):
-        return matrix.reshape(1, -1)
-    return matrix.T if matrix.shape[0] == length else matrix.reshape(-1, length)
+        return cut.reshape(1, -1)
+    return cut.T if matrix.shape[0] == length else cut.reshape(-1, length)
 
 
 def from_vectors(vectors: Array, shape: tuple[int, int]) -> Array:
     """The matrix (out, in) that `to_vectors` cut into these vectors (n, length)."""
+    joined: Any = vectors
     length = vectors.shape[1]
     if length == math.prod(vectors.shape) == shape[0] * shape[1]:
-        return vectors.reshape(shape)
-    return vectors.T if shape[0] == length else vectors.reshape(shape)
+        return joined.reshape(shape)
+    return joined.T if shape[0] == length else joined.reshape(shape)

@@ -74,6 +74,7 @@ def test_the_azimuth_moves_the_viewer_to_the_right():
     mark.apply_translation((1.0, 0, 0))
     post = trimesh.creation.cylinder(radius=0.1, height=4)
     both = trimesh.util.concatenate([mark, post])
+    assert isinstance(both, trimesh.Trimesh)
     columns = []
     for azimuth in (0, 90, 180):
         picture = render_mesh(both, 100, 100, azimuth_deg=azimuth, elevation_deg=-1)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from trimesh.visual import ColorVisuals
 
 from sinr3d.bench.render_dataset import dataset_cameras, prepare_surface, render_dataset, render_view
 from sinr3d.bench.shape import demo_shape
@@ -116,9 +117,11 @@ def test_the_mesh_is_brought_into_the_unit_cube_with_its_axis_up():
 
 def test_colors_of_the_mesh_are_used():
     box = trimesh.creation.box()
-    box.visual.face_colors = [(255, 0, 0, 255) if n[0] > 0.5 else (0, 0, 255, 255) for n in box.face_normals]
+    sides = [(255, 0, 0, 255) if n[0] > 0.5 else (0, 0, 255, 255) for n in box.face_normals]
+    box.visual = ColorVisuals(box, face_colors=sides)
     vertex = trimesh.Trimesh([[0, 0, 0], [0, 1, 0], [0, 0, 1.0]], [[0, 1, 2]], process=False)
-    vertex.visual.vertex_colors = [(255, 255, 255, 255), (0, 255, 0, 255), (0, 255, 0, 255)]
+    corners = [(255, 255, 255, 255), (0, 255, 0, 255), (0, 255, 0, 255)]
+    vertex.visual = ColorVisuals(vertex, vertex_colors=corners)
     camera = pinhole(24, 24, 0.9, look_at((4.0, 0.1, 0.2), (0, 0, 0)))
     front = render_view(prepare_surface(box), camera)[12, 12]
     assert front[0] > 60

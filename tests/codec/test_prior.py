@@ -6,6 +6,7 @@ import re
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +50,8 @@ def make_base(latent_size: int = 5) -> Prior:
     rows = (SPEC.hidden_layers + 1) * SPEC.width
     generator = torch.Generator().manual_seed(3)
     weight = torch.randn(rows, latent_size, generator=generator)
-    return make_prior(**{MODULATION_WEIGHT: weight, MODULATION_BIAS: torch.zeros(rows)})
+    others: dict[str, Any] = {MODULATION_WEIGHT: weight, MODULATION_BIAS: torch.zeros(rows)}
+    return make_prior(**others)
 
 
 def assert_same(one: Prior, other: Prior) -> None:

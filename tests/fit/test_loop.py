@@ -95,7 +95,7 @@ def test_the_score_is_that_of_the_weights_returned():
 
 
 def test_the_best_weights_are_kept_not_the_last():
-    seen: list[dict[str, Tensor]] = []
+    seen: list[Tensor] = []
 
     class Watched(Scripted):
         def score(self, evaluate: Evaluate) -> float:

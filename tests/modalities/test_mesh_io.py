@@ -87,7 +87,9 @@ def test_parts_of_a_scene_become_one_mesh_with_their_transforms(caplog: pytest.L
             trimesh.creation.box(), transform=trimesh.transformations.translation_matrix([offset, 0, 0])
         )
     with caplog.at_level(logging.INFO, logger="sinr3d"):
-        mesh = load_mesh(io.BytesIO(scene.export(file_type="glb")), ".glb")
+        exported = scene.export(file_type="glb")
+        assert isinstance(exported, bytes)
+        mesh = load_mesh(io.BytesIO(exported), ".glb")
     np.testing.assert_allclose(mesh.bounds, [[-0.5, -0.5, -0.5], [10.5, 0.5, 0.5]], atol=1e-6)
     assert mesh.volume == pytest.approx(2, rel=1e-6)
     assert "2 parts" in caplog.text

@@ -193,14 +193,14 @@ def test_inside_agrees_with_the_exact_sum_and_with_ray_parity():
     solid = MeshSolid(mesh)
     points = solid.sample_surface(3000, rng) + rng.normal(0, 0.02, (3000, 3))
     exact = igl.winding_number(np.array(mesh.vertices), np.array(mesh.faces, dtype=np.int64), points)
-    np.testing.assert_array_equal(solid.inside(points), exact > 0.5)
+    np.testing.assert_array_equal(solid.inside(points), np.asarray(exact) > 0.5)
     distance = igl.signed_distance(
         points,
         np.array(mesh.vertices),
         np.array(mesh.faces, dtype=np.int64),
         igl.SIGNED_DISTANCE_TYPE_PSEUDONORMAL,
     )[0]
-    np.testing.assert_array_equal(solid.inside(points), distance < 0)
+    np.testing.assert_array_equal(solid.inside(points), np.asarray(distance) < 0)
 
 
 def test_holes_flips_and_inversion_hardly_matter():

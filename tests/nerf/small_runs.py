@@ -66,7 +66,9 @@ def snowman() -> trimesh.Trimesh:
     """A ball on a slab: something to learn in seconds."""
     slab = trimesh.creation.box((1.0, 1.0, 0.4))
     ball = trimesh.creation.icosphere(subdivisions=2, radius=0.45).apply_translation((0.0, 0.0, 0.5))
-    return trimesh.util.concatenate([slab, ball])
+    both = trimesh.util.concatenate([slab, ball])
+    assert isinstance(both, trimesh.Trimesh)
+    return both
 
 
 def write_synthetic(folder: Path) -> Path:

@@ -78,8 +78,8 @@ def test_density_is_the_exponential_of_the_network_inside(domain: dict[str, Any]
     coords = random_coords()
     density, features = scene.field().density(torch.from_numpy(coords).float())
     np.testing.assert_allclose(density.numpy(), scene.density(coords), rtol=1e-4)
-    inside = (np.abs(coords) < 1).all(axis=1)
-    np.testing.assert_allclose(features[inside].numpy(), coords[inside], atol=1e-6)
+    inside = torch.from_numpy((np.abs(coords) < 1).all(axis=1))
+    np.testing.assert_allclose(features[inside].numpy(), coords[inside.numpy()], atol=1e-6)
     np.testing.assert_allclose(features[~inside].numpy(), -1, atol=1e-6)  # the corner's, as in nerfstudio
     assert (density.numpy() == 0).any()
 

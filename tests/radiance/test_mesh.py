@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scenes import UNIT_BOX, ball, formula
+from scenes import UNIT_BOX, ball, formula, vertex_colors
 from torch import Tensor
 
 from sinr3d.codec.scene import SceneDomain
@@ -94,7 +94,7 @@ def test_matter_at_the_side_of_the_box_is_closed_there():
 def test_vertices_have_the_color_that_one_in_front_of_them_sees(levels: int):
     scene = ball(radius=0.6, direction_levels=levels)
     mesh = scene_mesh(scene.field(), None, 24, iso=50.0)
-    colors = np.asarray(mesh.visual.vertex_colors)
+    colors = vertex_colors(mesh)
     expected = scene.color(mesh.vertices, -np.array(mesh.vertex_normals)) * 255
     assert colors.shape == (len(mesh.vertices), 4)
     assert (colors[:, 3] == 255).all()
@@ -107,7 +107,7 @@ def test_vertices_have_the_color_that_one_in_front_of_them_sees(levels: int):
 def test_colors_do_not_depend_on_the_frame():
     scene = ball(radius=0.6, transform=TURN, scale=0.25)
     here, there = (scene_mesh(scene.field(), None, 16, scene_frame=own) for own in (True, False))
-    np.testing.assert_array_equal(here.visual.vertex_colors, there.visual.vertex_colors)
+    np.testing.assert_array_equal(vertex_colors(here), vertex_colors(there))
 
 
 # Frames
@@ -145,7 +145,7 @@ def test_a_mirrored_data_frame_still_has_its_faces_outwards():
     mirror = (-1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     mesh = scene_mesh(balls(MIDDLE, transform=mirror), None, 16, iso=50.0)
     assert mesh.volume > 0
-    assert np.asarray(mesh.visual.vertex_colors)[mesh.vertices[:, 0].argmin(), 0] > 200  # red was at +x
+    assert vertex_colors(mesh)[mesh.vertices[:, 0].argmin(), 0] > 200  # red was at +x
 
 
 # What is left out
@@ -157,7 +157,7 @@ def test_floaters_are_dropped_unless_asked_for():
     assert [mesh.body_count for mesh in parts.values()] == [1, 2, 2]
     assert all(mesh.is_watertight for mesh in parts.values())
     assert parts[0.02].bounds[1, 0] < 0.6
-    assert len(parts[0.02].visual.vertex_colors) == len(parts[0.02].vertices)
+    assert len(vertex_colors(parts[0.02])) == len(parts[0.02].vertices)
 
 
 def test_empty_cells_of_the_grid_are_empty():
