@@ -78,7 +78,11 @@ def picture(experiment: str, scale: str, rows: Sequence[Row]) -> bytes:
     on_kodak = experiment in _PICTURES and scale != "smoke"
     if on_kodak and scale != "paper":
         subtitle += "; published values are of full resolution"
-    return plots.draw(TITLES[experiment], subtitle, averages(rows), rows[0].metric, paper_points=on_kodak)
+    found = averages(rows)
+    most = max(average.num_inputs for average in found)
+    # What only some of the inputs have would stand at the place of these.
+    drawn = [average for average in found if average.num_inputs == most]
+    return plots.draw(TITLES[experiment], subtitle, drawn, rows[0].metric, paper_points=on_kodak)
 
 
 def render(experiment: str, rows: Sequence[Row]) -> Table:
