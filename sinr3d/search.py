@@ -22,7 +22,7 @@ _TRELLIS_STEPS = (0.6, 0.57, 0.54)  # over those of a rounding of about the same
 _COARSER = (1.5, 1.2, 1.08, 1.03, 1.015)
 _ROUNDING = 0.26  # what the steps alone may add to the loss, over slope * weights: finer than lambda asks for
 _LOSS_BATCHES = 8
-_PASSES = ((0.5, 1.0), (1.0, 1.0), (0.25, 0.4), (0.25, 0.4), (0.25, 0.4), (0.25, 0.4))
+_PASSES = ((0.5, 1.0), (1.0, 1.0), *[(0.25, 0.4)] * 5)
 """Of the search of a slope: steps and learning rates of each pass, in those of an encode without a target.
 The first two begin with the trained weights, the others with those of the pass before."""
 _ABOVE = 0.04  # dB above the target that is aimed at, and twice that is accepted
@@ -104,8 +104,8 @@ def find_slope(
 
     Without a target lambda is `slope * usual_slope` D / N: D the loss of the network, N its weights. With a
     target the first pass begins there and is half as long; the second, a full one, starts anew at a better
-    slope; up to four short ones correct the rest. log lambda moves by the secant of two passes on either side
-    of the target, or of the last two. All take 2.5 times the steps of tuning without a target at most.
+    slope; up to five short ones correct the rest. log lambda moves by the secant of two passes on either side
+    of the target, or of the last two. All take 2.75 times the steps of tuning without a target at most.
 
     Returns:
         The first file that meets the target within 0.08 dB or 1.5 %; if none does, the best of all.

@@ -34,6 +34,8 @@ SampleLoss = Callable[[Tensor, Tensor], Tensor]
 
 _CACHED_VALUES = 1 << 16  # of one layer: what a network of four layers keeps then stays in 2.5 MB of cache
 
+_LEAST_SHARE = 1024  # samples for a thread: fewer are not worth it
+
 
 class Gradients(Protocol):
     """Writes the gradient of a loss into `grad` of stacked weights."""
@@ -96,7 +98,7 @@ class BatchLoss:
     ) -> tuple[Tensor, list[Tensor]]:
         """The loss and its gradients by the weights, in the order of the spec's tensors."""
         self._begin(weights)
-        count = math.ceil(len(coords) / len(self.gradients))
+        count = max(_LEAST_SHARE, math.ceil(len(coords) / len(self.gradients)))
         shares = [(coords[i : i + count], targets[i : i + count]) for i in range(0, len(coords), count)]
         working = self.gradients[: len(shares)]
 
