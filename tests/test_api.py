@@ -337,17 +337,14 @@ def test_a_target_that_needs_more_widens_the_network(picture: np.ndarray):
     assert result.spec.width > 16
 
 
-def test_tuning_makes_a_smaller_file_of_the_same_quality(picture: np.ndarray):
-    signal, shares = make_signal(picture), []
-    for seed in range(3):
-        how: dict[str, Any] = TUNED | {"seed": seed}
-        tuned = encode_signal(signal, EncodeOptions(**how))
-        plain = encode_signal(signal, EncodeOptions(**how | {"effort": 1, "target_psnr": tuned.score}))
-        assert plain.score >= tuned.score
-        shares.append(len(tuned.data) / len(plain.data))
-    # Of 250 bytes 70 are no weights, and 400 steps are few: one network gains 7 %, another 20.
-    assert max(shares) < 1
-    assert np.mean(shares) < 0.9
+@pytest.mark.parametrize("seed", range(3))
+def test_tuning_makes_a_smaller_file_of_the_same_quality(picture: np.ndarray, seed: int):
+    # The header is a quarter of so small a file, and dear bytes are where tuning gains most.
+    signal, how = make_signal(picture), TUNED | {"seed": seed, "slope": 8.0}
+    tuned = encode_signal(signal, EncodeOptions(**how))
+    plain = encode_signal(signal, EncodeOptions(**how | {"effort": 1, "target_psnr": tuned.score}))
+    assert plain.score >= tuned.score
+    assert len(tuned.data) < 0.8 * len(plain.data)
 
 
 @pytest.mark.parametrize("target", [22.0, 25.0])

@@ -1,7 +1,6 @@
 """Many networks of one kind fitted at once: the steps of `fit`, on stacked weights."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -13,10 +12,11 @@ from sinr3d.fit.batches import Batch, draw
 from sinr3d.fit.loop import FitOptions, FitResult, OnProgress, Run, checked_start
 from sinr3d.fit.optim import optimizers_of
 from sinr3d.fit.signal import Signal
-from sinr3d.inr.gradients import make_gradients
+from sinr3d.inr.gradients import gradient_of, make_gradients
 from sinr3d.inr.many import stack, unstack
 from sinr3d.inr.mlp import Weights, build, evaluate
 from sinr3d.inr.spec import InrSpec
+from sinr3d.inr.workers import Workers
 
 _SCORED_ROWS = 4096  # evaluated at a time: what that takes stays in the cache
 
@@ -77,7 +77,7 @@ class _ManyRun(Run):
         initial: Sequence[Weights],
         options: FitOptions,
         on_progress: OnProgress | None,
-        workers: "_Workers",
+        workers: Workers,
     ) -> None:
         super().__init__(options, on_progress)
         self.workers = workers
@@ -89,10 +89,10 @@ class _ManyRun(Run):
         self.optimizers = [optimizer for group in self.groups for optimizer in group.optimizers]
 
     def take_step(self) -> None:
-        self.workers.run(group.take_step for group in self.groups)
+        self.workers.map(_Group.take_step, self.groups)
 
     def take_score(self) -> None:
-        self.workers.run(group.take_scores for group in self.groups)
+        self.workers.map(_Group.take_scores, self.groups)
         scores = [score for group in self.groups for score in group.last_scores]
         self.last_score = sum(scores) / len(scores)
 
@@ -135,13 +135,14 @@ class _Group:
         counts = self.batch.counts[chosen]
         if self.common_loss is not None and self.batch.is_full:
             share = len(outputs) * outputs.shape[1] / counts[0]
-            return _gradient(self.common_loss, outputs, targets).mul_(share)
+            return gradient_of(self.common_loss, outputs, targets)[1].mul_(share)
         gradient = torch.zeros_like(outputs)
         for i, count in enumerate(counts):
             rows = min(count - first, outputs.shape[1])
             if rows > 0:
                 loss = self.signals[network + i].loss
-                gradient[i, :rows] = _gradient(loss, outputs[i, :rows], targets[i, :rows]) * (rows / count)
+                _, own = gradient_of(loss, outputs[i, :rows], targets[i, :rows])
+                gradient[i, :rows] = own * (rows / count)
         return gradient
 
     @torch.no_grad()
@@ -167,38 +168,5 @@ def _common_loss(signals: Sequence[Signal]) -> Callable[[Tensor, Tensor], Tensor
     return losses.pop() if len(losses) == 1 and isinstance(signals[0].loss, FunctionType) else None
 
 
-def _gradient(loss: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> Tensor:
-    leaf = outputs.detach().requires_grad_()
-    with torch.enable_grad():
-        value = loss(leaf, targets)
-    return torch.autograd.grad(value, leaf)[0]
-
-
-class _Workers:
-    """Threads that work on one group each, with one thread of torch each; none where one is enough."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.pool = None
-        if count > 1:
-            # The number of threads of torch is a setting of the thread that sets it.
-            self.pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
-
-    def run(self, tasks: Iterable[Callable[[], Any]]) -> None:
-        if self.pool is None:
-            for task in tasks:
-                task()
-            return
-        for future in [self.pool.submit(task) for task in tasks]:
-            future.result()
-
-    def __enter__(self) -> "_Workers":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.pool is not None:
-            self.pool.shutdown()
-
-
-def _workers(device: str, networks: int) -> _Workers:
-    return _Workers(min(torch.get_num_threads(), networks) if device == "cpu" else 1)
+def _workers(device: str, networks: int) -> Workers:
+    return Workers(min(torch.get_num_threads(), networks) if device == "cpu" else 1)

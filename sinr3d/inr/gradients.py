@@ -10,7 +10,6 @@ for activations. Here a step goes through a few thousand coordinates at a time, 
 
 import math
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import torch
@@ -22,6 +21,7 @@ from sinr3d.inr.layers import SLOPES
 from sinr3d.inr.many import evaluate_many
 from sinr3d.inr.mlp import evaluate
 from sinr3d.inr.spec import InrSpec, tensor_shapes
+from sinr3d.inr.workers import Workers
 
 OutputGradient = Callable[[Tensor, int, int], Tensor]
 """(outputs (i, n, out_features), first network, first sample) -> the loss's gradient by them, of that shape.
@@ -69,9 +69,8 @@ class BatchLoss:
     def __init__(self, spec: InrSpec) -> None:
         self.spec = spec
         self.names = [tensor.name for tensor in tensor_shapes(spec)]
-        self.workers: list[dict[str, Tensor]] = []
-        self.gradients: list[DirectGradients] = []
-        self.pool: ThreadPoolExecutor | None = None
+        self.gradients: list[DirectGradients] = []  # of each thread; their weights share memory
+        self.workers = Workers(1)
 
     def __call__(
         self, weights: Mapping[str, Tensor], coords: Tensor, targets: Tensor, loss: SampleLoss
@@ -105,24 +104,22 @@ class BatchLoss:
         def take_share(gradients: DirectGradients, share: tuple[Tensor, Tensor]) -> Tensor:
             return _take_share(gradients, *share, loss, len(coords))
 
-        run = map if self.pool is None else self.pool.map
-        total = sum(list(run(take_share, working, shares)), torch.zeros(()))
-        of_workers = [[_grad(part[name])[0] for name in self.names] for part in self.workers[: len(shares)]]
-        return total, [torch.stack(parts).sum(0) for parts in zip(*of_workers, strict=True)]
+        total = sum(self.workers.map(take_share, working, shares), torch.zeros(()))
+        taken = [[_grad(part.weights[name])[0] for name in self.names] for part in working]
+        return total, [torch.stack(parts).sum(0) for parts in zip(*taken, strict=True)]
 
     def _begin(self, weights: tuple[Tensor, ...]) -> None:
-        """Hands the weights to the workers, which share them and have a gradient each."""
-        if not self.workers:
-            named = zip(self.names, weights, strict=True)
-            own = {name: torch.empty(1, *value.shape) for name, value in named}
-            threads = torch.get_num_threads()
-            self.workers = [{name: value.detach() for name, value in own.items()} for _ in range(threads)]
-            self.gradients = [DirectGradients(self.spec, part) for part in self.workers]
-            if threads > 1:
-                # The number of threads of torch is a setting of the thread that sets it.
-                self.pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-        for name, value in zip(self.names, weights, strict=True):
-            self.workers[0][name][0].copy_(value.detach())
+        """Hands the weights to the threads, which share them and have a gradient each."""
+        named = dict(zip(self.names, weights, strict=True))
+        if not self.gradients:
+            own = {name: torch.empty(1, *value.shape) for name, value in named.items()}
+            self.workers = Workers(torch.get_num_threads())
+            self.gradients = [
+                DirectGradients(self.spec, {name: value.detach() for name, value in own.items()})
+                for _ in range(self.workers.count)
+            ]
+        for name, value in named.items():
+            self.gradients[0].weights[name][0].copy_(value.detach())
 
 
 def _take_share(
@@ -132,14 +129,21 @@ def _take_share(
     total = torch.zeros(())
 
     def output_gradient(outputs: Tensor, _: int, first: int) -> Tensor:
-        leaf = outputs[0].detach().requires_grad_()
-        with torch.enable_grad():
-            value = loss(leaf, targets[first : first + len(leaf)]) * (len(leaf) / samples)
-        total.add_(value.detach())
-        return torch.autograd.grad(value, leaf)[0][None]
+        share = outputs.shape[1] / samples
+        value, gradient = gradient_of(loss, outputs[0], targets[first : first + outputs.shape[1]])
+        total.add_(value, alpha=share)
+        return gradient[None] * share
 
     gradients.take(coords[None], output_gradient)
     return total
+
+
+def gradient_of(loss: SampleLoss, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """A loss and its gradient by the outputs, in their shape."""
+    leaf = outputs.detach().requires_grad_()
+    with torch.enable_grad():
+        value = loss(leaf, targets)
+    return value.detach(), torch.autograd.grad(value, leaf)[0]
 
 
 class _DirectLoss(torch.autograd.Function):

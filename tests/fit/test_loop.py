@@ -58,6 +58,18 @@ class Scripted(Ripple):
         return self.scores[-1]
 
 
+class Watched(Scripted):
+    """A scripted signal that keeps what it was given to score."""
+
+    def __init__(self, *script: float) -> None:
+        super().__init__(*script)
+        self.seen: list[Tensor] = []
+
+    def score(self, evaluate: Evaluate) -> float:
+        self.seen.append(evaluate(self.coords))
+        return super().score(evaluate)
+
+
 def test_the_test_signal_keeps_the_protocol():
     signal: Signal = Ripple()
     assert signal.metric == "psnr"
@@ -95,33 +107,21 @@ def test_the_score_is_that_of_the_weights_returned():
 
 
 def test_the_best_weights_are_kept_not_the_last():
-    seen: list[Tensor] = []
-
-    class Watched(Scripted):
-        def score(self, evaluate: Evaluate) -> float:
-            seen.append(evaluate(self.coords))
-            return super().score(evaluate)
-
-    result = fit(SPEC, Watched(1.0, 9.0, 5.0), replace(OPTIONS, scores=3))
+    signal = Watched(1.0, 9.0, 5.0)
+    result = fit(SPEC, signal, replace(OPTIONS, scores=3))
     assert result.score == 9.0
-    assert torch.equal(evaluate(SPEC, result.weights, Ripple().coords), seen[1])
-    assert not torch.equal(evaluate(SPEC, result.weights, Ripple().coords), seen[-1])
+    assert torch.equal(evaluate(SPEC, result.weights, signal.coords), signal.seen[1])
+    assert not torch.equal(evaluate(SPEC, result.weights, signal.coords), signal.seen[-1])
 
 
 def test_two_worse_scores_lead_back_to_the_best_with_half_the_rates():
-    seen: list[Tensor] = []
-
-    class Watched(Scripted):
-        def score(self, evaluate: Evaluate) -> float:
-            seen.append(evaluate(self.coords))
-            return super().score(evaluate)
-
     options = replace(OPTIONS, steps=50, scores=5)
     assert fit(SPEC, Scripted(1.0, 2.0, 3.0), options).slowed == 1
     assert fit(SPEC, Scripted(1.0, 9.0, 5.0, 10.0, 8.0), options).slowed == 1
     assert fit(SPEC, Scripted(9.0, 5.0), replace(options, steps=60, scores=6)).slowed == 0.25
-    assert fit(SPEC, Watched(9.0, 5.0, 6.0, 7.0, 10.0), options).slowed == 0.5
-    best, worst, after = seen[0], seen[2], seen[3]
+    signal = Watched(9.0, 5.0, 6.0, 7.0, 10.0)
+    assert fit(SPEC, signal, options).slowed == 0.5
+    best, worst, after = signal.seen[0], signal.seen[2], signal.seen[3]
     assert (after - best).norm() < (after - worst).norm()
 
 
