@@ -27,17 +27,8 @@ from sinr3d.inr.gradients import BatchLoss
 from sinr3d.inr.mlp import Weights, evaluate
 from sinr3d.inr.spec import InrSpec, default_spec
 from sinr3d.metrics import decibels
+from sinr3d.recipes import RECIPES
 
-MUON_RATES = {"image": 5e-3, "occupancy": 2e-3}
-"""Peak learning rate of the hidden matrices by kind; measured on KODAK and on Lucy."""
-_RATED_STEPS, _RATE_DECAY = 3000, 0.7  # a shape's rate falls with its steps from there on: 1e-3 for 8,000
-TUNE_MUON_RATES = {"image": 4e-3, "occupancy": 1e-3}
-"""The same of the tuning of codes."""
-BATCHES = {"image": 16384, "occupancy": 8192}
-"""Coordinates a step by kind. A long fit of an image with its high rate needs many; a shape gains by more
-steps for its time."""
-USUAL_SLOPES = {"image": 3.0, "occupancy": 1.0}
-"""lambda of tuning without a target, in losses of the network over its weights."""
 _PROBE = 1 / 8  # of the steps: the fit that tells the width a target needs
 _PROBE_GAIN_DB = 2.5  # what the other steps will add
 _HEADROOM_DB = {False: 0.5, True: 2.5}  # of the trained network over the target, without and with tuning
@@ -216,11 +207,11 @@ def fit_network(
         spec = default_spec(
             signal.in_features, signal.out_features, width, options.hidden_layers, options.activation
         )
-    device = pick_device(options.device)
+    device, recipe = pick_device(options.device), RECIPES[signal.kind]
     fit_options = FitOptions(
         steps=options.fit_steps,
-        batch=BATCHES[signal.kind],
-        optimizer=OptimizerOptions(options.optimizer, muon_lr=_muon_rate(signal.kind, options.fit_steps)),
+        batch=recipe.batch,
+        optimizer=OptimizerOptions(options.optimizer, muon_lr=recipe.fit_rate(options.fit_steps)),
         max_seconds=_half(options),
         seed=options.seed,
         device=device,
@@ -230,19 +221,6 @@ def fit_network(
     return FittedSignal(spec, fit(spec, signal, fit_options, on_progress))
 
 
-def _muon_rate(kind: str, steps: int) -> float:
-    """The peak rate of a fit of so many steps. At 2e-3 a shape gains nothing beyond some thousand."""
-    if kind != "occupancy":
-        return MUON_RATES[kind]
-    return MUON_RATES[kind] * min(1.0, _RATED_STEPS / steps) ** _RATE_DECAY
-
-
-def _tune_rate(kind: str, width: int) -> float:
-    """The peak rate of tuning. At that of (3, 64) a wide network of an image, (3, 128), loses 2 dB."""
-    rate = TUNE_MUON_RATES[kind]
-    return rate * min(1.0, 64 / width) ** 2 if kind == "image" else rate
-
-
 def code_network(
     fitted: FittedSignal,
     signal: DomainSignal,
@@ -250,7 +228,7 @@ def code_network(
     on_progress: Callable[[FitProgress], None] | None = None,
 ) -> Encoded:
     """Codes a fitted network by the profile of the options."""
-    spec, result = fitted.spec, fitted.result
+    spec, result, recipe = fitted.spec, fitted.result, RECIPES[signal.kind]
     probe, start = signal.probe(), time.monotonic()
     device, batch_loss = pick_device(options.device), BatchLoss(spec)
 
@@ -259,7 +237,7 @@ def code_network(
             return signal.score(lambda coords: evaluate(spec, weights, coords))
 
     def loss(weights: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
-        coords, targets = signal.sample(BATCHES[signal.kind], generator)
+        coords, targets = signal.sample(recipe.batch, generator)
         return batch_loss(weights, coords.to(device), targets.to(device), signal.loss)
 
     def report(step: int, steps: int, last: float) -> None:
@@ -278,12 +256,12 @@ def code_network(
         loss=loss,
         tune_options=TuneOptions(
             max_seconds=_half(options),
-            muon_lr=_tune_rate(signal.kind, spec.width) * result.slowed,
+            muon_lr=recipe.tune_rate(spec.width) * result.slowed,
             adam_lr=TuneOptions.adam_lr * result.slowed,
             seed=options.seed,
             device=device,
         ),
-        usual_slope=USUAL_SLOPES[signal.kind],
+        usual_slope=recipe.usual_slope,
         steps=result.steps,
         seconds=result.seconds,
         interrupted=result.interrupted,

@@ -8,9 +8,9 @@ import numpy as np
 from torch import Tensor
 
 from sinr3d.bench import transform_training as training
-from sinr3d.encoder import MUON_RATES
 from sinr3d.fit.signal import Signal
 from sinr3d.inr.spec import default_spec
+from sinr3d.recipes import RECIPES
 
 LAYERS = 3
 PLAIN = "dense"
@@ -121,7 +121,7 @@ def _start(contestant: _Contestant, signal: Signal) -> training.Run:
 def _train(run: training.Run, signal: Signal, steps: int, *, rounding: bool) -> training.Run:
     if rounding:
         return training.train(run, signal, steps, _ROUNDING_MUON, _ROUNDING_ADAM, rounding=True)
-    return training.train(run, signal, steps, MUON_RATES[signal.kind], _ADAM, rounding=False)
+    return training.train(run, signal, steps, RECIPES[signal.kind].muon_lr, _ADAM, rounding=False)
 
 
 def _round(name: str, form: str, run: training.Run, signal: Signal, schedule: Schedule) -> list[TrainedPoint]:

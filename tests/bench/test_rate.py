@@ -231,7 +231,8 @@ def test_a_key_has_no_order() -> None:
 
 
 def a_result(width: int = 4, interrupted: bool = False) -> FitResult:
-    return FitResult(build(default_spec(2, 3, width), 0).weights(), 12.5, 3, 0.5, interrupted)
+    weights = build(default_spec(2, 3, width), 0).weights()
+    return FitResult(weights, 12.5, 3, 0.5, interrupted, slowed=0.25)
 
 
 def test_a_network_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -240,7 +241,7 @@ def test_a_network_comes_back_as_it_was(tmp_path: Path) -> None:
     store = Store(tmp_path)
     again = store.network({"a": 1}, spec, a_result)
     assert store.num_computed == 0
-    assert (again.result.score, again.result.steps) == (12.5, 3)
+    assert (again.result.score, again.result.steps, again.result.slowed) == (12.5, 3, 0.25)
     assert all((again.result.weights[n] == w).all() for n, w in first.result.weights.items())
 
 

@@ -70,6 +70,11 @@ def averages(rows: Sequence[Row]) -> list[Average]:
     return [_average(name, group, baseline) for name, group in groups.items()]
 
 
+def most_inputs(found: Sequence[Average]) -> int:
+    """The inputs of the averages that have the most."""
+    return max((average.num_inputs for average in found), default=0)
+
+
 def _input_of(row: Row) -> tuple[str, str, int]:
     return row.place.network, row.place.image, row.place.seed
 

@@ -9,12 +9,13 @@ from sinr3d.bench.experiments.inputs import Input
 from sinr3d.bench.experiments.runner import Context
 from sinr3d.bench.experiments.settings import Networks
 from sinr3d.bench.store import Key
-from sinr3d.encoder import MUON_RATES, FittedSignal
+from sinr3d.encoder import FittedSignal
 from sinr3d.fit.loop import FitOptions, FitResult
 from sinr3d.fit.many import fit_many
 from sinr3d.fit.optim import OptimizerOptions
 from sinr3d.inr.mlp import Weights
 from sinr3d.inr.spec import InrSpec, default_spec
+from sinr3d.recipes import RECIPES
 
 _log = logging.getLogger("sinr3d")
 
@@ -31,7 +32,7 @@ def fit_options(networks: Networks, kind: str, seed: int, device: str) -> FitOpt
     return FitOptions(
         steps=networks.steps,
         batch=networks.batch,
-        optimizer=OptimizerOptions(networks.optimizer, muon_lr=networks.rate or MUON_RATES[kind]),
+        optimizer=OptimizerOptions(networks.optimizer, muon_lr=networks.rate or RECIPES[kind].muon_lr),
         seed=seed,
         device=device,
     )

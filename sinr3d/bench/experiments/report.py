@@ -9,7 +9,7 @@ from rich.table import Table
 from sinr3d import files
 from sinr3d.bench import curves
 from sinr3d.bench.experiments import plots
-from sinr3d.bench.experiments.averages import Average, averages, seeded_inputs
+from sinr3d.bench.experiments.averages import Average, averages, most_inputs, seeded_inputs
 from sinr3d.bench.experiments.rows import Row, write_rows
 from sinr3d.bench.experiments.runner import command_of
 
@@ -79,9 +79,8 @@ def picture(experiment: str, scale: str, rows: Sequence[Row]) -> bytes:
     if on_kodak and scale != "paper":
         subtitle += "; published values are of full resolution"
     found = averages(rows)
-    most = max(average.num_inputs for average in found)
     # What only some of the inputs have would stand at the place of these.
-    drawn = [average for average in found if average.num_inputs == most]
+    drawn = [average for average in found if average.num_inputs == most_inputs(found)]
     return plots.draw(TITLES[experiment], subtitle, drawn, rows[0].metric, paper_points=on_kodak)
 
 
@@ -153,7 +152,7 @@ def _cells(found: Sequence[Average], metric: str) -> tuple[list[str], list[list[
     headings += ["beforehand"] if has_prior else []
     headings += ["bpp", unit, "±", "loss", "saved", "gain"]
     lines = []
-    most = max((average.num_inputs for average in found), default=0)
+    most = most_inputs(found)
     for a in found:
         some = f" ({a.num_inputs} of {most} inputs)" if a.num_inputs < most else ""
         line = [a.network, plots.label_of(a.codec), f"{a.setting}{some}".strip()]

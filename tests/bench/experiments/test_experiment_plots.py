@@ -1,9 +1,10 @@
 """Lines of the pictures, and the table of the rule for s: from rows alone."""
 
+import pytest
 from test_experiment_rows import row
 
 from sinr3d.bench.experiments import plots, report, sparsity_report
-from sinr3d.bench.experiments.averages import averages
+from sinr3d.bench.experiments.averages import Average, averages
 from sinr3d.bench.experiments.rows import Place, Row
 
 
@@ -62,6 +63,22 @@ def test_an_average_of_fewer_inputs_says_so() -> None:
     assert "| sinr3d rd |  | 1,000 |" in page
     assert "| NNCodec | (1 of 2 inputs) | 1,000 |" in page
     assert "sinr3d bench scenes lego400 --scale small" in page
+
+
+def test_the_picture_leaves_out_what_only_some_inputs_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(image: str, codec: str) -> Row:
+        place = Place("scenes", "small", image, 0, 0, "", codec, "", 0)
+        return Row(place, 1000, 0, None, "psnr", 30.0, 30.0, 1, 1.0, "x", "0.1.0")
+
+    drawn: list[Average] = []
+
+    def draw(_title: str, _subtitle: str, found: list[Average], *_: object, **__: object) -> bytes:
+        drawn.extend(found)
+        return b""
+
+    monkeypatch.setattr(plots, "draw", draw)
+    report.picture("scenes", "small", [of("a", "rd"), of("b", "rd"), of("a", "NNCodec")])
+    assert [average.codec for average in drawn] == ["rd"]
 
 
 def test_rows_of_another_file_are_not_needed() -> None:
