@@ -34,7 +34,7 @@ _PROBE_GAIN_DB = 2.5  # what the other steps will add
 _HEADROOM_DB = {False: 0.5, True: 2.5}  # of the trained network over the target, without and with tuning
 _TOLERANCE_DB = {False: (-2.0, 0.35), True: (-2.5, 1.5)}  # missing of that before the fit is done again
 _MAX_REFITS = 3
-_BITS_A_WEIGHT = {False: 8.0, True: 2.6}  # of a file, without and with tuning
+_UNTUNED_BITS = 8.0  # of a file, for each weight
 _log = logging.getLogger("sinr3d")
 
 
@@ -163,7 +163,9 @@ def encode_signal(
     if target is None or options.width is not None:
         return code_network(fit_network(signal, options, None, on_progress), signal, options, on_progress)
     wanted = decibels(signal.metric, target) + _HEADROOM_DB[options.tune_steps > 0]
-    short = replace(options, width=default_width(options), steps=max(1, round(_PROBE * options.fit_steps)))
+    short = replace(
+        options, width=default_width(options, signal.kind), steps=max(1, round(_PROBE * options.fit_steps))
+    )
     probe = fit_network(signal, short, None, on_progress)
     full = _PROBE_GAIN_DB + decibels(signal.metric, probe.result.score)
     options = replace(options, width=_widened(probe.spec.width, wanted - full))
@@ -187,11 +189,12 @@ def _widened(width: int, missing_db: float) -> int:
     return min(max(math.ceil(width * 2 ** (missing_db / 4)), 8), 512)
 
 
-def default_width(options: EncodeOptions) -> int:
+def default_width(options: EncodeOptions, kind: str = "image") -> int:
     """The width that quality or target size suggests: 16 * 2^(q / 25), or what fits the bytes."""
     if options.target_size is None:
         return options.quality_width
-    weights = 8 * max(options.target_size - 120, 40) / _BITS_A_WEIGHT[options.tune_steps > 0]
+    bits = RECIPES[kind].bits_a_weight if options.tune_steps > 0 else _UNTUNED_BITS
+    weights = 8 * max(options.target_size - 120, 40) / bits
     return min(1024, max(4, int(math.sqrt(weights / max(options.hidden_layers, 1)))))
 
 
@@ -203,7 +206,7 @@ def fit_network(
 ) -> FittedSignal:
     """Fits the network that the options ask for, or the one given."""
     if spec is None:
-        width = options.width or default_width(options)
+        width = options.width or default_width(options, signal.kind)
         spec = default_spec(
             signal.in_features, signal.out_features, width, options.hidden_layers, options.activation
         )

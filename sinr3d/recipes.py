@@ -12,6 +12,7 @@ class Recipe:
         batch: coordinates a step. A long fit of an image with its high rate needs many; a shape gains by more
             steps for its time.
         muon_lr: peak rate of the hidden matrices in a fit.
+        bits_a_weight: of a tuned file, where its network has the width that suits its size.
         rated_steps: steps from which on that rate falls, as steps^-0.7: at 2e-3 a shape gains nothing beyond
             some thousand.
         tune_lr: peak rate of the hidden matrices in the tuning of codes.
@@ -24,6 +25,7 @@ class Recipe:
     muon_lr: float
     tune_lr: float
     usual_slope: float
+    bits_a_weight: float
     rated_steps: float = math.inf
     rated_width: float = math.inf
 
@@ -37,7 +39,11 @@ class Recipe:
 
 
 RECIPES = {
-    "image": Recipe(batch=16384, muon_lr=5e-3, tune_lr=4e-3, usual_slope=3.0, rated_width=64),
-    "occupancy": Recipe(batch=8192, muon_lr=2e-3, tune_lr=1e-3, usual_slope=1.0, rated_steps=3000),
+    "image": Recipe(
+        batch=16384, muon_lr=5e-3, tune_lr=4e-3, usual_slope=3.0, bits_a_weight=2.6, rated_width=64
+    ),
+    "occupancy": Recipe(
+        batch=8192, muon_lr=2e-3, tune_lr=1e-3, usual_slope=1.0, bits_a_weight=5.6, rated_steps=3000
+    ),
 }
 """By kind of signal."""
