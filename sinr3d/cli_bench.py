@@ -82,7 +82,7 @@ class Bench:
     The paper's experiments, with its rivals: rows, plots and reports; a later run goes on where one stopped.
     c1, c2: images on their own, wider and deeper networks.
     c3, c4: meta-learned networks, without and with positional encoding.
-    c5: COIN++ with and without patches.
+    c5: COIN++ with and without patches. coin: the networks and the steps that COIN published.
     occupancy: shapes (the meshes given).
     scenes: radiance fields (the data sets given, and a generated one); nerf with a --scale is the same.
     sparsity: the rule for s.
@@ -103,6 +103,7 @@ class Bench:
             "c3",
             "c4",
             "c5",
+            "coin",
             "occupancy",
             "scenes",
             "sparsity",

@@ -21,8 +21,7 @@ from sinr3d.codec.pipeline import compress
 from sinr3d.codec.tensors import HalfPlan, Plan
 from sinr3d.config import EncodeOptions
 from sinr3d.errors import MalformedInputError
-from sinr3d.fit.loop import FitOptions, fit
-from sinr3d.fit.optim import OptimizerOptions
+from sinr3d.fit.loop import fit
 from sinr3d.inr.spec import InrSpec, default_spec, tensor_shapes
 from sinr3d.trained import Encoded
 
@@ -32,23 +31,13 @@ STEPS = 50_000
 """Published iterations, each with all pixels."""
 ARCHITECTURES = {"5x20": (5, 20), "5x30": (5, 30), "10x28": (10, 28), "10x40": (10, 40), "13x49": (13, 49)}
 """Published networks: COIN's layers and their width (appendix A)."""
-ALL_SAMPLES = 1 << 30
 _LARGEST = float(np.finfo(np.float16).max)
 
 
-def architecture(name: str, in_features: int = 2, out_features: int = 3) -> InrSpec:
+def architecture(name: str, in_features: int = 2, out_features: int = 3, activation: str = "sine") -> InrSpec:
     """One of the published networks, by its name in ARCHITECTURES."""
     layers, width = ARCHITECTURES[name]
-    return default_spec(in_features, out_features, width, layers - 1)
-
-
-def published_fit(seed: int = 0, device: str = "cpu") -> FitOptions:
-    """The published fit: 50,000 steps of Adam at 2e-4, all samples in each.
-
-    Our loop lets the rate fall along a cosine, where COIN keeps it, and has 0.99 for Adam's second beta.
-    """
-    adam = OptimizerOptions("adam", adam_lr=RATE)
-    return FitOptions(steps=STEPS, batch=ALL_SAMPLES, optimizer=adam, seed=seed, device=device)
+    return default_spec(in_features, out_features, width, layers - 1, activation)
 
 
 def code(weights: Mapping[str, Tensor], spec: InrSpec, domain: Domain, record: Record | None = None) -> bytes:
@@ -95,8 +84,7 @@ def network_of(options: EncodeOptions, in_features: int, out_features: int) -> I
     sizes = in_features, out_features
     if options.width is None and options.hidden_layers == EncodeOptions.hidden_layers:
         place = min(int(options.quality / 100 * len(ARCHITECTURES)), len(ARCHITECTURES) - 1)
-        layers, width = list(ARCHITECTURES.values())[place]
-        return default_spec(*sizes, width, layers - 1, options.activation)
+        return architecture(list(ARCHITECTURES)[place], *sizes, options.activation)
     width = options.width or options.quality_width
     return default_spec(*sizes, width, options.hidden_layers, options.activation)
 

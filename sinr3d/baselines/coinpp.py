@@ -165,9 +165,7 @@ def code(
     if latents is None:
         latents = fit(prior, signal, options.inner_steps, options.device)
     network, _ = quantized(prior, signal, latents, options)
-    score = score_of(prior, signal, decode_tensors(network)["latents"])
-    record = record_of("coinpp", score, options.seed, steps=options.inner_steps)
-    return pack_file(network, signal.domain, _coder(options), record, prior=ref)
+    return _file(prior, ref, signal, network, options)[0]
 
 
 def encode(signal: ImageSignal, options: EncodeOptions, on_progress: OnProgress = None) -> Encoded:
@@ -186,16 +184,15 @@ def encode(signal: ImageSignal, options: EncodeOptions, on_progress: OnProgress 
     start = time.monotonic()
     ref, prior = load_prior(options.prior)
     steps = options.steps or INNER_STEPS
-    how = CoinppOptions(options.bits or BITS, steps, device=pick_device(options.device))
+    device = pick_device(options.device)
+    how = CoinppOptions(options.bits or BITS, steps, seed=options.seed, device=device)
     latents = fit(prior, signal, steps, how.device)
     before = score_of(prior, signal, latents)
     result = FitResult({"latents": latents}, before, steps, time.monotonic() - start, False)
     if on_progress is not None:
         on_progress(FitProgress(steps, steps, before, result.seconds))
     network, plan = quantized(prior, signal, latents, how)
-    score = score_of(prior, signal, decode_tensors(network)["latents"])
-    record = record_of("coinpp", score, options.seed, options.effort, steps)
-    data = pack_file(network, signal.domain, _coder(how), record, prior=ref)
+    data, score = _file(prior, ref, signal, network, how, options.effort)
     return encoded(data, signal, score, network.spec, result, {"latents": plan})
 
 
@@ -276,6 +273,20 @@ def decode_base(data: bytes, origin: str) -> Prior:
     shifts = uniform.decode_uniform(data[_HEAD.size + num_bytes :], shapes)
     extra = {name: torch.tensor(value) for name, value in zip(_EXTRA, numbers, strict=True)}
     return Prior(spec, contents.weights | shifts | extra, origin)
+
+
+def _file(
+    prior: Prior,
+    ref: PriorRef,
+    signal: ImageSignal,
+    network: CodedNetwork,
+    options: CoinppOptions,
+    effort: int = EncodeOptions.effort,
+) -> tuple[bytes, float]:
+    """The file of coded latents, and its score."""
+    score = score_of(prior, signal, decode_tensors(network)["latents"])
+    record = record_of("coinpp", score, options.seed, effort, options.inner_steps)
+    return pack_file(network, signal.domain, _coder(options), record, prior=ref), score
 
 
 def _coder(options: CoinppOptions) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[float], None]
 
-EXPERIMENTS = ("c1", "c2", "c3", "c4", "c5", "occupancy", "scenes", "sparsity", "all", "report")
+EXPERIMENTS = ("c1", "c2", "c3", "c4", "c5", "coin", "occupancy", "scenes", "sparsity", "all", "report")
 """Names of `run_experiment`."""
 
 

@@ -13,7 +13,6 @@ from sinr3d import cli
 from sinr3d.baselines import coin
 from sinr3d.config import EncodeOptions
 from sinr3d.errors import MalformedInputError
-from sinr3d.fit.loop import FitOptions
 from sinr3d.inr.mlp import build
 from sinr3d.inr.spec import default_spec
 from sinr3d.metrics import psnr
@@ -58,14 +57,6 @@ def test_quality_picks_a_published_network_and_a_width_another() -> None:
     assert sizes(width=24) == (4, 24)
     assert sizes(width=24, hidden_layers=6) == (7, 24)
     assert sizes(hidden_layers=6) == (7, 64)
-
-
-def test_the_published_fit_takes_all_samples_at_the_published_rate(picture: np.ndarray) -> None:
-    options = coin.published_fit()
-    assert isinstance(options, FitOptions)
-    assert (options.steps, options.optimizer.name, options.optimizer.adam_lr) == (50_000, "adam", 2e-4)
-    coords, _ = ImageSignal(picture).sample(options.batch, torch.Generator())
-    assert len(coords) == 24 * 16
 
 
 def test_an_image_goes_there_and_back_and_twice_the_same(picture: np.ndarray) -> None:

@@ -150,7 +150,7 @@ def draw_reports(output: str | None, scale: str) -> tuple[Table, Any]:
 
 
 def _pieces_of(name: str) -> Callable[[Context], Iterable[Piece]]:
-    if name in ("c1", "c2"):
+    if name in ("c1", "c2", "coin"):
         from sinr3d.bench.experiments.pictures import pieces
     elif name in ("c3", "c4"):
         from sinr3d.bench.experiments.meta import pieces

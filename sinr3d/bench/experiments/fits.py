@@ -29,10 +29,14 @@ def spec_of(input_kind: str, shape: tuple[int, int], activation: str, frequencie
 
 def fit_options(networks: Networks, kind: str, seed: int, device: str) -> FitOptions:
     """How the networks of an experiment are fitted."""
+    if networks.optimizer == "muon":
+        optimizer = OptimizerOptions(muon_lr=networks.rate or RECIPES[kind].muon_lr)
+    else:
+        optimizer = OptimizerOptions("adam", adam_lr=networks.rate or OptimizerOptions.adam_lr)
     return FitOptions(
         steps=networks.steps,
         batch=networks.batch,
-        optimizer=OptimizerOptions(networks.optimizer, muon_lr=networks.rate or RECIPES[kind].muon_lr),
+        optimizer=optimizer,
         seed=seed,
         device=device,
     )

@@ -35,8 +35,8 @@ class Networks:
         steps: of a fit.
         batch: coordinates a step.
         optimizer: "muon" or "adam".
-        rate: peak learning rate of the hidden matrices under Muon; 0 is the encoder's, which is for batches
-            of 16,384: smaller ones need less.
+        rate: peak learning rate, of the hidden matrices under Muon, of all under Adam; 0 is the encoder's,
+            which under Muon is for batches of 16,384: smaller ones need less.
         at_once: how many are fitted as one batch at most; what is done is kept after each batch.
     """
 
@@ -147,7 +147,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class PictureScale(Scale):
-    """Of C1 and C2: networks on pictures."""
+    """Of C1, C2 and COIN: networks on pictures."""
 
     pictures: Pictures = field(default_factory=Pictures)
     grid: Grid = field(default_factory=Grid)
@@ -257,6 +257,7 @@ KINDS: dict[str, type[Scale]] = {
     "c3": MetaScale,
     "c4": MetaScale,
     "c5": LatentScale,
+    "coin": PictureScale,
     "occupancy": ShapeScale,
     "scenes": SceneScale,
     "sparsity": SparsityScale,

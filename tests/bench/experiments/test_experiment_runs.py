@@ -16,7 +16,7 @@ from sinr3d.errors import MissingFileError, UsageError
 
 pytest.importorskip("matplotlib")
 SMOKE = ExperimentOptions(scale="smoke", device="cpu")
-EXPERIMENTS = ("c1", "c2", "c3", "c4", "c5", "occupancy", "sparsity")
+EXPERIMENTS = ("c1", "c2", "c3", "c4", "c5", "coin", "occupancy", "sparsity")
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +212,6 @@ def test_all_runs_one_after_the_other_within_the_time(
 ) -> None:
     options = ExperimentOptions(scale="smoke", max_seconds=0.0, device="cpu")
     table, facts = command.run_all([], str(tmp_path), options)
-    assert table.row_count == len(facts["experiments"]) == 8
+    assert table.row_count == len(facts["experiments"]) == 9
     assert not facts["all_done"]
     assert all(found["made"] == 0 for found in facts["experiments"])
