@@ -31,10 +31,10 @@ from sinr3d.recipes import RECIPES
 
 _PROBE = 1 / 8  # of the steps: the fit that tells the width a target needs
 _PROBE_GAIN_DB = 2.5  # what the other steps will add
-_HEADROOM_DB = {False: 0.5, True: 2.5}  # of the trained network over the target, without and with tuning
-_TOLERANCE_DB = {False: (-2.0, 0.35), True: (-2.5, 1.5)}  # missing of that before the fit is done again
+_HEADROOM_DB = 0.5  # of the trained network over the target
+_TOLERANCE_DB = (-2.0, 0.35)  # missing of that before the fit is done again
 _MAX_REFITS = 3
-_UNTUNED_BITS = 8.0  # of a file, for each weight
+_BITS_A_WEIGHT = {False: 8.0, True: 5.6}  # of a file, without and with tuning
 _log = logging.getLogger("sinr3d")
 
 
@@ -148,8 +148,8 @@ def encode_signal(
     """Fits a network to a signal and codes it; with a target, picks the network's width too.
 
     With a target score and no width given, a short fit of a network of usual width says how wide the network
-    has to be: twice the weights gain about 2 dB, and tuning of the codes is worth its while where it may give
-    away some 2.5 dB of a better network. If the fit then misses that by far, it is done once more.
+    has to be: twice the weights gain about 2 dB, and coding may take half a dB of a network that is no wider
+    than it need be. If the fit then misses that by far, it is done once more.
 
     Raises:
         TargetError: the target cannot be met with these options.
@@ -162,15 +162,13 @@ def encode_signal(
     target = _score_target(signal, options)
     if target is None or options.width is not None:
         return code_network(fit_network(signal, options, None, on_progress), signal, options, on_progress)
-    wanted = decibels(signal.metric, target) + _HEADROOM_DB[options.tune_steps > 0]
-    short = replace(
-        options, width=default_width(options, signal.kind), steps=max(1, round(_PROBE * options.fit_steps))
-    )
+    wanted = decibels(signal.metric, target) + _HEADROOM_DB
+    short = replace(options, width=default_width(options), steps=max(1, round(_PROBE * options.fit_steps)))
     probe = fit_network(signal, short, None, on_progress)
     full = _PROBE_GAIN_DB + decibels(signal.metric, probe.result.score)
-    options = replace(options, width=_widened(probe.spec.width, wanted - full))
-    fitted = fit_network(signal, options, None, on_progress)
-    low, high = _TOLERANCE_DB[options.tune_steps > 0]
+    width = _widened(probe.spec.width, wanted - full)
+    fitted = fit_network(signal, replace(options, width=width), None, on_progress)
+    low, high = _TOLERANCE_DB
     for _ in range(_MAX_REFITS):
         missing = wanted - decibels(signal.metric, fitted.result.score)
         width = _widened(fitted.spec.width, missing)
@@ -189,12 +187,11 @@ def _widened(width: int, missing_db: float) -> int:
     return min(max(math.ceil(width * 2 ** (missing_db / 4)), 8), 512)
 
 
-def default_width(options: EncodeOptions, kind: str = "image") -> int:
+def default_width(options: EncodeOptions) -> int:
     """The width that quality or target size suggests: 16 * 2^(q / 25), or what fits the bytes."""
     if options.target_size is None:
         return options.quality_width
-    bits = RECIPES[kind].bits_a_weight if options.tune_steps > 0 else _UNTUNED_BITS
-    weights = 8 * max(options.target_size - 120, 40) / bits
+    weights = 8 * max(options.target_size - 120, 40) / _BITS_A_WEIGHT[options.tune_steps > 0]
     return min(1024, max(4, int(math.sqrt(weights / max(options.hidden_layers, 1)))))
 
 
@@ -206,7 +203,7 @@ def fit_network(
 ) -> FittedSignal:
     """Fits the network that the options ask for, or the one given."""
     if spec is None:
-        width = options.width or default_width(options, signal.kind)
+        width = options.width or default_width(options)
         spec = default_spec(
             signal.in_features, signal.out_features, width, options.hidden_layers, options.activation
         )
@@ -265,6 +262,7 @@ def code_network(
             device=device,
         ),
         usual_slope=recipe.usual_slope,
+        slope=recipe.slope,
         steps=result.steps,
         seconds=result.seconds,
         interrupted=result.interrupted,

@@ -1,5 +1,6 @@
 """The two searches of the rd profile: for steps without tuning, and for the slope that tuning works with."""
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -27,8 +28,12 @@ _PASSES = ((0.5, 1.0), (1.0, 1.0), *[(0.25, 0.4)] * 5)
 The first two begin with the trained weights, the others with those of the pass before."""
 _ABOVE = 0.04  # dB above the target that is aimed at, and twice that is accepted
 _BELOW = 0.0075  # of the size: the same
-_SAME_STEPS = 0.3  # a move of log slope below which a correction keeps the steps
+_SAME_STEPS = 0.3  # a move of log slope, since the steps were chosen, below which a correction keeps them
 _RUIN_DB = 5.0  # a network that was hardly trained may not survive its tuning: it is not tuned then
+_USUAL_BITS, _USUAL_HEAD = 6.5, 70  # for each weight, and bytes of the rest, at the usual slope
+_USUAL_LOSS_DB = 0.4  # at that slope
+_LITTLE, _FULL = 0.05, 0.02  # log of bytes: too large by little; so near to its size that a file is full
+_FARTHEST = 4.0  # from it that a search begins, in log slope
 _MOST = 5.0  # by which factor the slope may move between two passes
 
 
@@ -103,23 +108,26 @@ def find_slope(
     """Tunes the codes at the slope lambda that meets the target, or at the usual one where there is none.
 
     Without a target lambda is `slope * usual_slope` D / N: D the loss of the network, N its weights. With a
-    target the first pass begins there and is half as long; the second, a full one, starts anew at a better
-    slope; up to five short ones correct the rest. log lambda moves by the secant of two passes on either side
-    of the target, or of the last two. All take 2.75 times the steps of tuning without a target at most.
+    target the first pass begins where that is likely to be met and is half as long; the second, a full one,
+    starts anew at a better slope; up to five short ones correct the rest. log lambda moves by the secant of
+    two passes on either side of the target, or of the last two. All take 2.75 times the steps of tuning
+    without a target at most.
 
     Returns:
         The first file that meets the target within 0.08 dB or 1.5 %; if none does, the best of all.
     """
     loss = _mean_loss(trained)
-    slope = options.slope * trained.usual_slope * loss / trained.spec.num_weights
+    unit = trained.usual_slope * loss / trained.spec.num_weights
+    asked = options.slope or trained.slope
     if trained.target(options) is None and options.target_size is None:
-        point = _Tuner(trained, options, loss, options.tune_steps, on_progress).run(slope)
+        point = _Tuner(trained, options, loss, options.tune_steps, on_progress).run(asked * unit)
         lost = decibels(trained.metric, trained.score) - decibels(trained.metric, point.score)
-        most = _RUIN_DB + 10 * math.log10(max(options.slope, 1.0))  # whoever asks for few bytes may lose more
+        most = _RUIN_DB + 10 * math.log10(max(asked, 1.0))  # whoever asks for few bytes may lose more
         return point if lost < most else find_steps(trained, options)
     steps = [max(1, round(share * options.tune_steps)) for share, _ in _PASSES]
     tuner = _Tuner(trained, options, loss, sum(steps), on_progress)
     points: list[Point] = []
+    slope = unit * asked * _first_move(trained, options)
     for index, (count, (_, rate)) in enumerate(zip(steps, _PASSES, strict=True)):
         points.append(tuner.run(slope, count, rate, points[-1] if index > 1 else None))
         if index and _is_met(points[-1], trained, options):
@@ -127,10 +135,31 @@ def find_slope(
         slope = _next_slope(points, trained, options)
     # What tuning missed, steps alone may meet: those of the tuned network, or of the trained one.
     tuned = replace(trained, weights=decode_tensors(points[-1].network))
-    best = _best([*points, find_steps(tuned, options), find_steps(trained, options)], trained, options)
-    if options.target_size is not None or _gap(best, trained, options) < 0:
+    points += [find_steps(tuned, options), find_steps(trained, options)]
+    if options.target_size is not None:
+        return _best([*points, *_with_coarser_steps(points, trained, options)], trained, options)
+    best = _best(points, trained, options)
+    if _gap(best, trained, options) < 0:
         return best
     return _spend_rest(best, replace(trained, weights=decode_tensors(best.network)), options)
+
+
+def _with_coarser_steps(points: list[Point], trained: Trained, options: EncodeOptions) -> list[Point]:
+    """The smallest of the files that are a little too large, with a coarser step of one tensor or another."""
+    over = [point for point in points if -_LITTLE < _gap(point, trained, options) < 0]
+    if not over:
+        return []
+    source = min(over, key=lambda point: len(point.data))
+    weights = decode_tensors(source.network)
+    made = []
+    for name, plan in source.plans.items():
+        if name in trained.fixed or isinstance(plan, HalfPlan) or plan.step is None:
+            continue
+        for factor in _COARSER:
+            plans = {**source.plans, name: replace(plan, step=quantizer.round_step(plan.step * factor))}
+            network = encode_tensors(weights, trained.spec, plans, options.seed)
+            made.append(_make(trained, options, network, plans, source.slope))
+    return made
 
 
 class _Tuner:
@@ -147,6 +176,8 @@ class _Tuner:
         self.trained, self.options, self.loss = trained, options, loss
         self.gains = allocate.measure_gains(trained.weights, trained.spec, trained.outputs)
         self.done, self.steps, self.on_progress = 0, steps, on_progress
+        self.planned = 0.0  # the slope that the steps are for
+        self.chosen: dict[str, Plan] = {}
         self.score = trained.score
 
     def run(
@@ -154,8 +185,9 @@ class _Tuner:
     ) -> Point:
         """Tunes for some steps with learning rates times `rate`, from the trained weights or a point."""
         trained, steps = self.trained, steps or self.steps
-        near = last is not None and abs(math.log(slope / last.slope)) < _SAME_STEPS
-        plans = last.plans if last is not None and near else self.plans(slope)
+        if last is None or abs(math.log(slope / self.planned)) >= _SAME_STEPS:
+            self.planned, self.chosen = slope, self.plans(slope)
+        plans = self.chosen
         weights = trained.weights if last is None else decode_tensors(last.network)
         network = encode_tensors(weights, trained.spec, plans, self.options.seed)
         base = trained.tune_options
@@ -235,32 +267,52 @@ def _is_met(point: Point, trained: Trained, options: EncodeOptions) -> bool:
     return 0 <= _gap(point, trained, options) <= 2 * _aim(options)
 
 
+def _first_move(trained: Trained, options: EncodeOptions) -> float:
+    """How far from the usual slope a target is likely to be met: by what that slope usually gives."""
+    if options.target_size is not None:
+        usual = _USUAL_BITS * trained.spec.num_weights / 8 + _USUAL_HEAD
+        spare = math.log(options.target_size / usual)
+    else:
+        target = trained.target(options)
+        assert target is not None
+        spare = decibels(trained.metric, trained.score) - _USUAL_LOSS_DB - decibels(trained.metric, target)
+    return math.exp(min(max(-spare / _tilt(options), -_FARTHEST), _FARTHEST))
+
+
+def _tilt(options: EncodeOptions) -> float:
+    """How the gap usually changes when log lambda grows by one."""
+    return 0.4 if options.target_size is not None else -1.7
+
+
 def _next_slope(points: list[Point], trained: Trained, options: EncodeOptions) -> float:
     """The slope that should bring the gap to its aim.
 
     By the line in log slope through the nearest points on either side of the aim, or through the last two if
-    all are on one side; by the usual tilt where that line makes no sense.
+    all are on one side; by the usual tilt where that line makes no sense. Twice as far for each pass in a row
+    that fell on the same side: lines approach a bend from one side, in ever smaller steps.
     """
     aim, last = _aim(options), points[-1]
-    # How the gap usually changes when log lambda grows by one.
-    tilt = 0.4 if options.target_size is not None else -1.7
+    tilt = _tilt(options)
     spare = {point.slope: _gap(point, trained, options) - aim for point in points}
     above = min((s for s in spare if spare[s] >= 0), key=lambda s: spare[s], default=None)
     below = max((s for s in spare if spare[s] < 0), key=lambda s: spare[s], default=None)
     first, second = (above, below) if above and below else (points[-2:][0].slope, last.slope)
     apart = math.log(second / first)
     secant = (spare[second] - spare[first]) / apart if abs(apart) > 0.01 else tilt
-    if 0.2 < secant / tilt < 5:
+    if 0.1 < secant / tilt < 5:
         tilt = secant
-    move = -spare[last.slope] / tilt
+    sides = [spare[point.slope] >= 0 for point in reversed(points)]
+    in_a_row = len(list(itertools.takewhile(lambda side: side == sides[0], sides)))
+    move = -spare[last.slope] / tilt * 2 ** (in_a_row - 1)
     return last.slope * math.exp(min(max(move, -math.log(_MOST)), math.log(_MOST)))
 
 
 def _best(points: list[Point], trained: Trained, options: EncodeOptions) -> Point:
-    """Of those that meet the target the smallest file, or the best one of a size; else the nearest to it."""
+    """Of those that meet the target the smallest file, or the best that fills a size; else the nearest."""
     kept = [point for point in points if _gap(point, trained, options) >= 0]
     if not kept:
         return max(points, key=lambda point: _gap(point, trained, options))
     if options.target_size is not None:
-        return max(kept, key=lambda point: point.score)
+        full = [point for point in kept if _gap(point, trained, options) < _FULL]
+        return max(full or kept, key=lambda point: point.score)
     return min(kept, key=lambda point: len(point.data))

@@ -32,7 +32,8 @@ class Trained:
         judge: the score of given weights.
         loss: the training loss of given weights on a random batch, for tuning.
         tune_options: rates, seed and device of tuning; steps and slope are the coder's.
-        usual_slope: lambda without a target, in losses of these weights over their number.
+        usual_slope: the unit of the options' slope, in losses of these weights over their number.
+        slope: where the options name none.
         steps: optimizer steps taken.
         seconds: wall time of the training.
         interrupted: it was ended by Ctrl-C.
@@ -53,6 +54,7 @@ class Trained:
     steps: int
     seconds: float
     usual_slope: float = 3.0
+    slope: float = 1.0
     interrupted: bool = False
     grid: np.ndarray | None = None
     fixed: Mapping[str, Plan] = field(default_factory=dict)

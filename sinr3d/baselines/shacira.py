@@ -154,7 +154,7 @@ def usual_options(signal: Any, options: EncodeOptions) -> ShaciraOptions:
     as many. Lambda halves with every 25 of quality.
     """
     log2_entries = round(9 + options.quality / 25)
-    price = USUAL_SLOPES[signal.kind] * options.slope * 2 ** ((50 - options.quality) / 25)
+    price = USUAL_SLOPES[signal.kind] * (options.slope or 1.0) * 2 ** ((50 - options.quality) / 25)
     own = ShaciraOptions(
         slope=price / 32**3,
         log2_entries=log2_entries,
