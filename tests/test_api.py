@@ -353,6 +353,20 @@ def test_a_tuned_file_meets_its_target_closely(picture: np.ndarray, target: floa
     assert target <= result.score <= target + 0.1
 
 
+@pytest.mark.parametrize(("seed", "size"), [(1, 300), (2, 400)])
+def test_a_tuned_file_fills_its_size_whatever_the_seed(picture: np.ndarray, seed: int, size: int):
+    how: dict[str, Any] = TUNED | {"seed": seed, "target_size": size}
+    result = encode_signal(make_signal(picture), EncodeOptions(**how))
+    assert 0.98 * size <= len(result.data) <= size
+
+
+def test_the_usual_slope_is_a_tenth_for_images_and_one_for_shapes(picture: np.ndarray, ball: trimesh.Trimesh):
+    how: dict[str, Any] = {"steps": 20, "width": 8, "hidden_layers": 1}
+    assert sinr3d.encode(picture, **how) == sinr3d.encode(picture, slope=0.1, **how)
+    assert sinr3d.encode(picture, **how) != sinr3d.encode(picture, slope=10.0, **how)
+    assert sinr3d.encode(ball, **how) == sinr3d.encode(ball, slope=1.0, **how)
+
+
 def test_a_tuned_file_meets_its_size_closely(picture: np.ndarray):
     result = encode_signal(make_signal(picture), EncodeOptions(**TUNED, target_size=400))
     assert 0.98 * 400 <= len(result.data) <= 400
