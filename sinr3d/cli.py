@@ -67,7 +67,7 @@ class Encode:
     """Best file of at most this many bytes."""
     slope: float | None = None
     """How dear a byte is where no target says so; half as much gives a larger, better file of the network. By
-    default 0.1 for an image, 1 for a shape. A smaller network (-q) loses less than a larger slope."""
+    default 0.1 for an image, 0.3 for a shape. A smaller network (-q) loses less than a larger slope."""
     progressive: bool = False
     """Order the file so that its first part decodes to a coarser field: from about 55 % of its bytes on."""
     effort: Annotated[int, arg(aliases=["-e"])] = 5

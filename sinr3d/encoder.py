@@ -34,7 +34,7 @@ _PROBE_GAIN_DB = 2.5  # what the other steps will add
 _HEADROOM_DB = 0.5  # of the trained network over the target
 _TOLERANCE_DB = (-2.0, 0.35)  # missing of that before the fit is done again
 _MAX_REFITS = 3
-_BITS_A_WEIGHT = {False: 8.0, True: 5.6}  # of a file, without and with tuning
+_BITS_A_WEIGHT = {False: 8.0, True: 6.0}  # of a file, without and with tuning
 _log = logging.getLogger("sinr3d")
 
 

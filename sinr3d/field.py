@@ -93,7 +93,8 @@ class Field:
                 (..., 3) for a shape: points in the units and axes of the original mesh.
 
         Returns:
-            float32. Image: (..., channels) in [0, 1]. Shape: (...,), above `domain.iso` is inside.
+            float32. Image: (..., channels) in [0, 1]. Shape: (...,), above `domain.iso` is inside; nothing is
+            known of points far from the shape's box, and they are outside.
 
         Raises:
             ValueError: the last axis has another length.
@@ -101,20 +102,21 @@ class Field:
         """
         if not isinstance(coords, np.ndarray | list):
             coords = torch.as_tensor(coords).detach().cpu().numpy()
-        known = self.contents.spec
-        spec = known.base if isinstance(known, ModulatedSpec) else self.spec
+        whole = self.contents.spec
+        spec = whole.base if isinstance(whole, ModulatedSpec) else self.spec
         points = np.asarray(coords, np.float64)
         if points.ndim < 1 or points.shape[-1] != spec.in_features:
             raise ValueError(f"coords are (..., {spec.in_features}), got shape {points.shape}")
         if isinstance(self.domain, OccupancyDomain):
-            points = (points - np.array(self.domain.center)) / self.domain.scale
+            points = self.domain.to_coords(points)
         flat = torch.from_numpy(points.reshape(-1, spec.in_features)).float()
         parts = [self.evaluate(part) for part in flat.split(1 << 16)]
         values = torch.cat(parts).numpy() if parts else np.empty((0, spec.out_features), np.float32)
         values = values.reshape(*points.shape[:-1], spec.out_features)
         if isinstance(self.domain, ImageDomain):
             return np.clip((values + 1) / 2, 0, 1)
-        return values[..., 0]
+        assert isinstance(self.domain, OccupancyDomain)
+        return np.where(self.domain.covers(points), values[..., 0], np.float32(self.domain.iso - 1))
 
     @cached_property
     def radiance(self) -> "RadianceField":

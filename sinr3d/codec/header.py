@@ -17,6 +17,8 @@ from sinr3d.inr.spec import AnySpec, InrSpec, ModulatedSpec
 
 LONGEST_EXTENT = 0.95
 """Half of the longest side of a shape's box in normalised units; the network reaches a little beyond it."""
+PADDING = 0.05
+"""A shape's field is trained, and means something, up to this distance around its box, normalised units."""
 _CENTER_UNITS = 1 << 34  # a stored center is smaller, in quanta
 COLOUR_SPACES = {"srgb": 1, "grey": 2}
 MAX_ORIGIN = 200
@@ -122,6 +124,13 @@ class OccupancyDomain:
     def to_world(self, coords: Any) -> Any:
         """Normalised coordinates (N, 3), a float64 array, as world points."""
         return coords * self.scale + self.center
+
+    def covers(self, coords: Any) -> Any:
+        """Whether the field means anything at normalised coordinates, an array (..., 3): bool (...).
+
+        It does in the bounding box and up to PADDING beyond; further off it counts as outside.
+        """
+        return (abs(coords) - self.extent <= PADDING).all(-1)
 
     def check_network(self, spec: AnySpec) -> None:
         """Refuses a network that is not (x, y, z) -> one value."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sinr3d import metrics
-from sinr3d.codec.header import OccupancyDomain
+from sinr3d.codec.header import PADDING, OccupancyDomain
 from sinr3d.errors import UsageError
 from sinr3d.fit.signal import Evaluate
 from sinr3d.modalities.isosurface import Progress, evaluate_in_chunks, extract, without_small_parts
@@ -25,8 +25,6 @@ from sinr3d.modalities.mesh_io import check_mesh
 from sinr3d.modalities.solid import Solid, as_solid
 
 LOGIT_SCALE = 10.0
-# The field is trained, and means something, up to this distance around the shape's box (normalised units).
-PADDING = 0.05
 # The mesh is looked for a little beyond the box, where a fit may put its surface.
 _MESH_PADDING = 0.02
 
@@ -289,7 +287,7 @@ def _field_inside(
     """Whether world points (N, 3) are inside the field, (N,)."""
     coords = domain.to_coords(points)
     inside = np.zeros(len(coords), dtype=np.bool_)
-    known = np.flatnonzero((np.abs(coords) <= np.array(domain.extent) + PADDING).all(1))
+    known = np.flatnonzero(domain.covers(coords))
     values = evaluate_in_chunks(evaluate, torch.from_numpy(coords[known]).float())
     inside[known] = values.numpy() > domain.iso
     return inside
