@@ -12,14 +12,15 @@ class Recipe:
         batch: coordinates a step. A long fit of an image with its high rate needs many; a shape gains by more
             steps for its time.
         muon_lr: peak rate of the hidden matrices in a fit.
-        slope: lambda where the options name none, in `usual_slope`. A small network with weights of 6 or 7
-            bits beats a wide one whose weights have 3: on KODAK by 15 to 25 % of the bytes, on Lucy by 10 %.
-        rated_steps: steps from which on that rate falls, as steps^-0.7: at 2e-3 a shape gains nothing beyond
-            some thousand.
         tune_lr: peak rate of the hidden matrices in the tuning of codes.
-        rated_width: neurons from which on that falls, as width^-2: at the rate of (3, 64) a (3, 128) network
-            of an image loses 2 dB.
         usual_slope: the unit of `slope`, in losses of the network over its weights.
+        slope: lambda where the options name none, in `usual_slope`. A small network with weights of 6 or 7
+            bits beats a wide one whose weights have 3: on KODAK by 15 to 25 % of the bytes, on Lucy by 10 %
+            at low effort and not at high.
+        rated_steps: steps from which on the rate of a fit falls, as steps^-0.7: at 2e-3 a shape gains
+            nothing beyond some thousand.
+        rated_width: neurons from which on the rate of tuning falls, as width^-2: at the rate of (3, 64)
+            a (3, 128) network of an image loses 2 dB.
     """
 
     batch: int

@@ -145,7 +145,7 @@ def find_slope(
 
 
 def _with_coarser_steps(points: list[Point], trained: Trained, options: EncodeOptions) -> list[Point]:
-    """The smallest of the files that are a little too large, with a coarser step of one tensor or another."""
+    """The smallest of the files that are a little too large, one tensor at a time just coarse enough."""
     over = [point for point in points if -_LITTLE < _gap(point, trained, options) < 0]
     if not over:
         return []
@@ -155,10 +155,12 @@ def _with_coarser_steps(points: list[Point], trained: Trained, options: EncodeOp
     for name, plan in source.plans.items():
         if name in trained.fixed or isinstance(plan, HalfPlan) or plan.step is None:
             continue
-        for factor in _COARSER:
+        for factor in reversed(_COARSER):
             plans = {**source.plans, name: replace(plan, step=quantizer.round_step(plan.step * factor))}
             network = encode_tensors(weights, trained.spec, plans, options.seed)
             made.append(_make(trained, options, network, plans, source.slope))
+            if _gap(made[-1], trained, options) >= 0:
+                break
     return made
 
 
@@ -176,8 +178,8 @@ class _Tuner:
         self.trained, self.options, self.loss = trained, options, loss
         self.gains = allocate.measure_gains(trained.weights, trained.spec, trained.outputs)
         self.done, self.steps, self.on_progress = 0, steps, on_progress
-        self.planned = 0.0  # the slope that the steps are for
-        self.chosen: dict[str, Plan] = {}
+        self.chosen: dict[str, Plan] = {}  # steps, and below the slope that they are for
+        self.planned = 0.0
         self.score = trained.score
 
     def run(

@@ -11,6 +11,7 @@ import trimesh
 import sinr3d
 from sinr3d import cli
 from sinr3d.baselines import coin
+from sinr3d.baselines._rivals import adam_options
 from sinr3d.config import EncodeOptions
 from sinr3d.errors import MalformedInputError
 from sinr3d.inr.mlp import build
@@ -57,6 +58,11 @@ def test_quality_picks_a_published_network_and_a_width_another() -> None:
     assert sizes(width=24) == (4, 24)
     assert sizes(width=24, hidden_layers=6) == (7, 24)
     assert sizes(hidden_layers=6) == (7, 64)
+
+
+def test_a_fit_of_the_published_length_has_the_published_rate() -> None:
+    options = adam_options(EncodeOptions(profile="coin", steps=50_000), coin.RATE, coin.STEPS)
+    assert (options.steps, options.optimizer.name, options.optimizer.adam_lr) == (50_000, "adam", 2e-4)
 
 
 def test_an_image_goes_there_and_back_and_twice_the_same(picture: np.ndarray) -> None:

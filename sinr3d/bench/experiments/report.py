@@ -31,8 +31,8 @@ ABOUT = {
     "c4": "As C3, with a frequency encoding of the coordinates.",
     "c5": "A base network that is the same for all pictures, and a latent vector for each patch that "
     "modulates it; beside it networks of their own.",
-    "coin": "The networks of COIN at its 50,000 steps. Published, means of 24 pictures: (4, 20) 0.0736 bpp, "
-    "23.21 dB; (4, 30) 0.160, 24.64; (9, 28) 0.307, 26.41; (9, 40) 0.611, 28.41; (12, 49) 1.209, 30.64.",
+    "coin": "The networks of COIN at its 50,000 steps; dashed is what was published, means of 24 pictures. "
+    "Its L x width is (L - 1, width) here.",
     "occupancy": "Inside and outside of shapes, three hidden matrices of 128 x 128.",
     "scenes": "Radiance fields trained by nerfstudio, their networks coded in every way; PSNR of test views.",
     "sparsity": "The hidden matrices of a network coded with more and more atoms, against 16 bits + Brotli.",

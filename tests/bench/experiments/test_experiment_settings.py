@@ -1,13 +1,17 @@
 """The settings that are shipped, and what is refused of others."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sinr3d.bench.experiments import loading
+from sinr3d.bench.experiments.fits import fit_options
 from sinr3d.bench.experiments.loading import load_scale, shipped
-from sinr3d.bench.experiments.settings import KINDS, SCALES
+from sinr3d.bench.experiments.settings import KINDS, SCALES, Networks
 from sinr3d.errors import MissingFileError, UsageError
+from sinr3d.fit.optim import OptimizerOptions
+from sinr3d.recipes import RECIPES
 
 
 @pytest.mark.parametrize("experiment", KINDS)
@@ -53,6 +57,18 @@ def test_settings_that_make_no_sense_are_refused(tmp_path: Path, text: str, said
     path.write_text(text)
     with pytest.raises(UsageError, match=said.replace("[", r"\[")):
         load_scale("c1", "smoke", path)
+
+
+def test_a_rate_is_that_of_the_optimizer_and_none_is_the_encoders() -> None:
+    def rates(**settings: Any) -> tuple[float, float]:
+        optimizer = fit_options(Networks(**settings), "image", 0, "cpu").optimizer
+        return optimizer.muon_lr, optimizer.adam_lr
+
+    muon, adam = RECIPES["image"].muon_lr, OptimizerOptions.adam_lr
+    assert rates() == (muon, adam)
+    assert rates(rate=3e-4) == (3e-4, adam)
+    assert rates(optimizer="adam") == (OptimizerOptions.muon_lr, adam)
+    assert rates(optimizer="adam", rate=3e-4) == (OptimizerOptions.muon_lr, 3e-4)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
