@@ -31,7 +31,7 @@ Judge = Callable[[Weights], float]
 PAPER_RATIOS = (0.2, 0.28, 0.34, 0.38, 0.41, 0.43, 0.46, 0.499)
 """s / k1 of the paper's curve; the sparsity of its profile comes first."""
 QUICK_RATIOS = (0.34,)
-RD_SLOPES = (0.1, 0.3, 1.0)
+RD_SLOPES = (0.1, 0.3, 1.0, 3.0)
 _QUICK_SLOPES = (0.3, 1.0)
 _IMAGE_POINTS = 24
 

@@ -144,8 +144,8 @@ def test_shapes_stop_at_what_is_enough(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_rates_are_asked_for_by_slopes() -> None:
     names, rates = zip(*rd_rates(), strict=True)
-    assert names == ("slope 0.1", "slope 0.3", "slope 1")
-    assert [rate["slope"] for rate in rates] == [0.1, 0.3, 1.0]
+    assert names == ("slope 0.1", "slope 0.3", "slope 1", "slope 3")
+    assert [rate["slope"] for rate in rates] == [0.1, 0.3, 1.0, 3.0]
     assert len(rd_rates(quick=True)) == 2
 
 
