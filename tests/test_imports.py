@@ -1,6 +1,6 @@
 """The import rule: which part of the package may know which.
 
-inr, sparse, optim and metrics know nothing of ours; fit knows inr and optim; codec these and sparse;
+inr, sparse, optim, metrics and recipes know nothing of ours; fit knows inr and optim; codec these and sparse;
 modalities know those and metrics; radiance knows inr, codec, metrics and modalities; baselines and nerf may
 know all these; nobody below knows the top: API, command line, bench, viewer.
 """
