@@ -137,6 +137,8 @@ class Bench:
     """rate: of the default profile, 1 to 9."""
     steps: int | None = None
     """rate, batch: optimizer steps of a fit; the effort's by default."""
+    slopes: list[float] = dataclasses.field(default_factory=list)
+    """rate: of our curve's points, small ones for large files; by default 0.1, 0.3, 1 and 3."""
     json: Json = False
     """Print the figures as JSON on standard output."""
 
@@ -166,7 +168,7 @@ class Bench:
             scale = float(self.scale or 1.0)
         except ValueError:
             raise UsageError(f"bench {self.name} takes a share as --scale, got {self.scale!r}") from None
-        return RateOptions(scale, tuple(self.widths), self.effort, self.steps)
+        return RateOptions(scale, tuple(self.widths), self.effort, self.steps, tuple(self.slopes))
 
     def _experiment_options(self) -> "ExperimentOptions":
         from sinr3d.bench.experiments.command import ExperimentOptions

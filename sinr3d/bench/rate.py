@@ -9,7 +9,7 @@ All that is done is kept in the output folder (`store.py`): a run that was inter
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from sinr3d.bench import curves, rate_report, sweeps
@@ -46,6 +46,7 @@ class RateOptions:
         widths: of the networks; empty takes `WIDTHS`.
         effort: of the default profile, 1 to 9.
         steps: of each fit; None takes the effort's.
+        slopes: of our curve's points; empty takes those of `sweeps`.
         quick: 200 steps, one width, two of our rates.
     """
 
@@ -53,7 +54,12 @@ class RateOptions:
     widths: tuple[int, ...] = ()
     effort: int = 5
     steps: int | None = None
+    slopes: tuple[float, ...] = ()
     quick: bool = False
+
+    def slopes_used(self) -> tuple[float, ...]:
+        """The slopes of our curve."""
+        return self.slopes or (sweeps.QUICK_SLOPES if self.quick else sweeps.RD_SLOPES)
 
     def encode_options(self, width: int) -> EncodeOptions:
         """The options of a network's fit and coding; checks them."""
@@ -97,7 +103,8 @@ def run(
     """
     sources = sources_of(paths, options.scale)
     for width in options.widths or WIDTHS["image"]:
-        options.encode_options(width)  # refused before any work
+        for slope in options.slopes_used():
+            replace(options.encode_options(width), slope=slope)  # refused before any work
     if output is not None:
         if (missing := curves.why_missing()) is not None:
             raise MissingFileError(f"the curves cannot be drawn: {missing}")
@@ -161,7 +168,7 @@ class _Runner:
         """The curves of each network of an input."""
         options = self._options
         widths = options.widths or WIDTHS[source.kind][: 1 if options.quick else None]
-        num_rates = len(sweeps.rd_rates(options.quick))
+        num_rates = len(options.slopes_used())
         others = sum(len(rival.rates) for rival in sweeps.weights.RIVALS) + len(sweeps.PAPER_RATIOS)
         self._units.begin(len(widths) * (_FIT_UNITS + num_rates * _RD_UNITS + others) + _SIGNAL_UNITS)
         networks = [self._network(source, width) for width in widths]
@@ -209,7 +216,7 @@ class _Runner:
         judge = sweeps.judge_of(spec, lambda: source.signal)
         quick = self._options.quick
         options = self._options.encode_options(spec.width)
-        rd = sweeps.rd_sweep(network, lambda: source.signal, options, quick)
+        rd = sweeps.rd_sweep(network, lambda: source.signal, options, self._options.slopes_used())
         ratios = sweeps.QUICK_RATIOS if quick else sweeps.PAPER_RATIOS
         paper = sweeps.paper_sweep(weights, spec, lambda: source.signal.domain, judge, ratios)
         found = [self._draw(rd, {**key, "effort": options.effort}, _RD_CODE, _RD_UNITS)]

@@ -32,7 +32,7 @@ PAPER_RATIOS = (0.2, 0.28, 0.34, 0.38, 0.41, 0.43, 0.46, 0.499)
 """s / k1 of the paper's curve; the sparsity of its profile comes first."""
 QUICK_RATIOS = (0.34,)
 RD_SLOPES = (0.1, 0.3, 1.0, 3.0)
-_QUICK_SLOPES = (0.3, 1.0)
+QUICK_SLOPES = (0.3, 1.0)
 _IMAGE_POINTS = 24
 
 
@@ -154,34 +154,27 @@ def paper_sweep(
     return Sweep("paper", "paper profile (SINR)", tuple(trials.values()))
 
 
-def rd_rates(quick: bool = False) -> list[tuple[str, dict[str, float]]]:
-    """The rates of our curve: what each is called, and the options that ask for it.
-
-    Args:
-        quick: two rates only.
-    """
-    return [(f"slope {slope:g}", {"slope": slope}) for slope in (_QUICK_SLOPES if quick else RD_SLOPES)]
-
-
-def rd_sweep(fitted: FittedSignal, load: Callable[[], Any], options: EncodeOptions, quick: bool) -> Sweep:
+def rd_sweep(
+    fitted: FittedSignal, load: Callable[[], Any], options: EncodeOptions, slopes: Sequence[float]
+) -> Sweep:
     """Our default profile on a fitted network at several rates; each file is decoded again and scored.
 
     Args:
         fitted: the network.
         load: gives the signal, once it is needed.
-        options: effort and seed; the slopes are set here.
-        quick: two rates only.
+        options: effort and seed.
+        slopes: of its points.
     """
 
-    def trial(name: str, rate: dict[str, Any]) -> Trial:
+    def trial(slope: float) -> Trial:
         def measure() -> tuple[int, float]:
             signal = load()
-            data = code_network(fitted, signal, replace(options, **rate)).data
+            data = code_network(fitted, signal, replace(options, slope=slope)).data
             return len(data), signal.score(decode(data).evaluate)
 
-        return Trial("", name, measure)
+        return Trial("", f"slope {slope:g}", measure)
 
-    return Sweep("rd", "sinr3d rd", tuple(trial(name, rate) for name, rate in rd_rates(quick)))
+    return Sweep("rd", "sinr3d rd", tuple(trial(slope) for slope in slopes))
 
 
 def image_sweeps(pixels: np.ndarray, count: int = _IMAGE_POINTS) -> list[Sweep]:

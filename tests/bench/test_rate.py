@@ -4,6 +4,7 @@ import csv
 import functools
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from sinr3d.bench.points import Curve, Point
 from sinr3d.bench.rate import RateOptions
 from sinr3d.bench.savings import CurveSet, mean_set, savings
 from sinr3d.bench.store import Store, hash_of
-from sinr3d.bench.sweeps import Sweep, Trial, rd_rates
+from sinr3d.bench.sweeps import RD_SLOPES, Sweep, Trial
 from sinr3d.codec import paper
 from sinr3d.errors import MalformedInputError, MissingFileError, SinrError, UsageError
 from sinr3d.fit.loop import FitResult
@@ -142,11 +143,15 @@ def test_shapes_stop_at_what_is_enough(tmp_path: Path, monkeypatch: pytest.Monke
     assert all(point.score < 0.9 for point in voxels.points[:-1])
 
 
-def test_rates_are_asked_for_by_slopes() -> None:
-    names, rates = zip(*rd_rates(), strict=True)
-    assert names == ("slope 0.1", "slope 0.3", "slope 1", "slope 3")
-    assert [rate["slope"] for rate in rates] == [0.1, 0.3, 1.0, 3.0]
-    assert len(rd_rates(quick=True)) == 2
+def test_slopes_are_the_usual_ones_unless_given() -> None:
+    assert RateOptions().slopes_used() == RD_SLOPES
+    assert set(RateOptions(quick=True).slopes_used()) < set(RD_SLOPES)
+    assert RateOptions(slopes=(10.0,), quick=True).slopes_used() == (10.0,)
+
+
+def test_a_slope_that_no_encoder_takes_is_refused_before_any_work(photo: Path) -> None:
+    with pytest.raises(UsageError, match="slope"):
+        rate.run([str(photo)], None, replace(OPTIONS, slopes=(-1.0,)))
 
 
 def a_set(name: str, ours: list[tuple[float, float]], theirs: list[tuple[float, float]]) -> CurveSet:
