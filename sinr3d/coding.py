@@ -39,7 +39,9 @@ def code(
         network = encode_tensors(trained.weights, trained.spec, plans, options.seed)
         point = make_point(trained, options, network, plans, "brotli")
     else:
-        folded = replace(trained, weights=fold_phases(trained.weights, trained.spec))
+        folded = trained
+        if trained.prior is None:
+            folded = replace(trained, weights=fold_phases(trained.weights, trained.spec))
         if options.tune_steps == 0 or trained.interrupted:
             point = find_steps(folded, options)
         else:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sinr3d import coding
 from sinr3d.codec.header import Domain
+from sinr3d.codec.prior import Prior, PriorRef, add_prior, subtract_prior
 from sinr3d.codec.tune import TuneOptions
 from sinr3d.coding import Encoded
 from sinr3d.config import RIVALS, EncodeOptions
@@ -226,18 +227,37 @@ def code_network(
     signal: DomainSignal,
     options: EncodeOptions,
     on_progress: Callable[[FitProgress], None] | None = None,
+    prior: tuple[PriorRef, Prior] | None = None,
 ) -> Encoded:
-    """Codes a fitted network by the profile of the options."""
+    """Codes a fitted network by the profile of the options.
+
+    Args:
+        fitted: the network.
+        signal: what it was fitted to.
+        options: profile, target, effort, seed.
+        on_progress: called while codes are tuned.
+        prior: of the same network: its differences from this are coded, and the file names it.
+
+    Raises:
+        TargetError: the target of the options cannot be met.
+        UsageError: it is of another metric than the signal's, or the prior of another network.
+    """
     spec, result, recipe = fitted.spec, fitted.result, RECIPES[signal.kind]
     probe, start = signal.probe(), time.monotonic()
     device, batch_loss = pick_device(options.device), BatchLoss(spec)
+    ref, shared = prior or (None, None)
+    if shared is not None and shared.spec != spec:
+        raise UsageError(f"the prior is of the network {shared.spec}, the weights are of {spec}")
+    moved = None if shared is None else shared.to(device)
 
-    def score(weights: Weights) -> float:
+    def score(values: Weights) -> float:
+        weights = add_prior(values, shared)
         with torch.no_grad():
             return signal.score(lambda coords: evaluate(spec, weights, coords))
 
-    def loss(weights: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+    def loss(values: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
         coords, targets = signal.sample(recipe.batch, generator)
+        weights = add_prior(values, moved)
         return batch_loss(weights, coords.to(device), targets.to(device), signal.loss)
 
     def report(step: int, steps: int, last: float) -> None:
@@ -246,12 +266,12 @@ def code_network(
 
     trained = coding.Trained(
         spec=spec,
-        weights=result.weights,
+        weights=result.weights if shared is None else subtract_prior(result.weights, shared),
         domain=signal.domain,
         metric=signal.metric,
         score=result.score,
         floor=allowed_score(signal, result.score),
-        outputs=lambda weights: evaluate(spec, weights, probe),
+        outputs=lambda values: evaluate(spec, add_prior(values, shared), probe),
         judge=score,
         loss=loss,
         tune_options=TuneOptions(
@@ -266,6 +286,7 @@ def code_network(
         steps=result.steps,
         seconds=result.seconds,
         interrupted=result.interrupted,
+        prior=ref,
     )
     _score_target(signal, options)  # refuses a target of another metric
     return coding.code(trained, options, report)

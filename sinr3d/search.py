@@ -44,7 +44,7 @@ def find_steps(trained: Trained, options: EncodeOptions) -> Point:
     against `trained.floor` where there is none. What is left is used up by coarser steps, a tensor at a time.
     """
     spec = trained.spec
-    trained = replace(trained, weights=sort_neurons(trained.weights, spec))
+    trained = replace(trained, weights=_sorted(trained.weights, trained))
     gains = allocate.measure_gains(trained.weights, spec, trained.outputs)
     target = trained.target(options)
     floor = trained.floor if target is None else target
@@ -237,9 +237,14 @@ def _make(
 ) -> Point:
     """The file of a coded network, its neurons sorted where all is dense: exact then."""
     if all(isinstance(plan, DensePlan) for plan in plans.values()):
-        weights = sort_neurons(decode_tensors(network), trained.spec)
+        weights = _sorted(decode_tensors(network), trained)
         network = encode_tensors(weights, trained.spec, plans, options.seed)
     return make_point(trained, options, network, plans, CODER, slope)
+
+
+def _sorted(weights: Weights, trained: Trained) -> Weights:
+    """The same network, neurons in the order that costs least; differences from a prior keep its order."""
+    return weights if trained.prior is not None else sort_neurons(weights, trained.spec)
 
 
 def _mean_loss(trained: Trained, weights: Mapping[str, torch.Tensor] | None = None) -> float:

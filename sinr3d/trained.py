@@ -8,7 +8,7 @@ from torch import Tensor
 
 import sinr3d
 from sinr3d.codec import allocate, ladder
-from sinr3d.codec.header import Domain, Record
+from sinr3d.codec.header import Domain, PriorRef, Record
 from sinr3d.codec.pipeline import pack_file
 from sinr3d.codec.tensors import CodedNetwork, Plan, decode_tensors
 from sinr3d.codec.tune import Loss, TuneOptions
@@ -39,6 +39,8 @@ class Trained:
         interrupted: it was ended by Ctrl-C.
         grid: the occupancy grid of a scene, if there is one.
         fixed: plans of tensors that were trained as integers: nobody chooses others.
+        prior: what the weights are differences from, if they are; judge, outputs and loss add them to it.
+            They keep their places and signs then.
     """
 
     spec: AnySpec
@@ -58,6 +60,7 @@ class Trained:
     interrupted: bool = False
     grid: np.ndarray | None = None
     fixed: Mapping[str, Plan] = field(default_factory=dict)
+    prior: PriorRef | None = None
 
     def target(self, options: EncodeOptions) -> float | None:
         """The score that the options ask for, by this metric."""
@@ -121,5 +124,5 @@ def make_point(
     record = Record(
         options.profile, options.effort, options.seed, trained.steps, score, (major, minor, patch)
     )
-    data = pack_file(network, trained.domain, coder, record, trained.grid, layers)
+    data = pack_file(network, trained.domain, coder, record, trained.grid, layers, trained.prior)
     return Point(network, plans, data, score, slope)

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,15 @@ from sinr3d.codec.header import ImageDomain, OccupancyDomain, PriorRef
 from sinr3d.codec.pipeline import compress
 from sinr3d.codec.prior import Prior, load_prior, save_prior
 from sinr3d.codec.tensors import DensePlan, HalfPlan
+from sinr3d.config import EncodeOptions
+from sinr3d.encoder import FittedSignal, code_network, fit_network
 from sinr3d.errors import MissingPriorError, UsageError
+from sinr3d.fit.loop import FitOptions, fit
+from sinr3d.fit.optim import OptimizerOptions
 from sinr3d.inr.mlp import build, evaluate
 from sinr3d.inr.modulated import MODULATION_BIAS, MODULATION_WEIGHT, evaluate_modulated
 from sinr3d.inr.spec import InrSpec, ModulatedSpec, default_spec, tensor_shapes
+from sinr3d.modalities.image import ImageSignal
 
 ORIGIN = "sinr3d bench c5 --scale smoke"
 BASE = default_spec(2, 3, 12, 2)
@@ -157,3 +163,41 @@ def test_the_folder_of_the_environment(folder: Path, monkeypatch: pytest.MonkeyP
     data, _, _ = shape_file(folder)
     monkeypatch.setenv("SINR3D_PRIORS", str(folder))
     assert sinr3d.decode(data).contents.prior is not None
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[ImageSignal, FittedSignal, Prior]:
+    """A picture, the network of one much like it as the prior, and what it becomes for this one."""
+    y, x = np.mgrid[0:32, 0:48] / 8
+    waves = np.stack([np.sin(x + y), np.cos(x), np.sin(2 * y)], axis=-1)
+    like, signal = (ImageSignal((127.5 + light * waves).astype(np.uint8)) for light in (90, 100))
+    before = fit_network(like, EncodeOptions(width=12, steps=300))
+    options = FitOptions(steps=100, batch=1536, optimizer=OptimizerOptions(muon_lr=5e-4, adam_lr=2e-4))
+    fitted = FittedSignal(before.spec, fit(before.spec, signal, options, start=before.result.weights))
+    return signal, fitted, Prior(before.spec, before.result.weights, ORIGIN)
+
+
+@pytest.mark.parametrize(("effort", "lost_db"), [(1, 0.25), (2, 2.0)])
+def test_the_default_profile_codes_differences_in_fewer_bytes(
+    folder: Path, pair: tuple[ImageSignal, FittedSignal, Prior], effort: int, lost_db: float
+) -> None:
+    signal, fitted, prior = pair
+    known = load_prior(save_prior(prior, folder))
+    options = EncodeOptions(effort=effort, steps=100, slope=1.0)
+    whole = code_network(fitted, signal, options)
+    coded = code_network(fitted, signal, options, prior=known)
+    assert len(coded.data) < 0.85 * len(whole.data)
+    field = sinr3d.decode(coded.data, priors=folder)
+    assert field.contents.prior == known[0]
+    assert signal.score(field.evaluate) == pytest.approx(coded.score, abs=1e-3)
+    assert coded.score > fitted.result.score - lost_db
+
+
+def test_a_prior_of_another_network_is_refused(
+    folder: Path, pair: tuple[ImageSignal, FittedSignal, Prior]
+) -> None:
+    signal, fitted, prior = pair
+    known = load_prior(save_prior(prior, folder))
+    other = FittedSignal(replace(fitted.spec, hidden_omega=20.0), fitted.result)
+    with pytest.raises(UsageError, match="the prior is of the network"):
+        code_network(other, signal, EncodeOptions(), prior=known)

@@ -30,7 +30,7 @@ from sinr3d.baselines._adaround import Grid, adaround, nearest
 from sinr3d.baselines._rivals import OnProgress, Signal, adam_options, encoded, record_of, score_of
 from sinr3d.codec.header import Record
 from sinr3d.codec.pipeline import pack_file
-from sinr3d.codec.prior import Prior, PriorRef, add_prior, load_prior
+from sinr3d.codec.prior import Prior, PriorRef, add_prior, load_prior, subtract_prior
 from sinr3d.codec.quantizer import step_for_bits
 from sinr3d.codec.tensors import (
     Code,
@@ -201,27 +201,20 @@ class _Task:
         self.ref, self.prior = options.prior or (None, None)
         if self.prior is not None and self.prior.spec != spec:
             raise UsageError(f"the prior is of the network {self.prior.spec}, the weights are of {spec}")
-        self.moved = (
-            {}
-            if self.prior is None
-            else {name: value.to(options.device) for name, value in self.prior.tensors.items()}
-        )
+        self.moved = None if self.prior is None else self.prior.to(options.device)
 
     def values(self, weights: Mapping[str, Tensor]) -> Weights:
         """What is coded of weights."""
-        if self.prior is None:
-            return dict(weights)
-        return {name: value - self.prior.tensors[name] for name, value in weights.items()}
+        return dict(weights) if self.prior is None else subtract_prior(weights, self.prior)
 
     def judge(self, values: Mapping[str, Tensor]) -> float:
         """The signal's score of coded values."""
-        weights = values if self.prior is None else add_prior(values, self.prior)
-        return score_of(self.spec, weights, self.signal)
+        return score_of(self.spec, add_prior(values, self.prior), self.signal)
 
     def loss(self, values: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
         """The signal's loss of coded values on a random batch."""
         device = self.options.device
-        weights = values if self.prior is None else {n: self.moved[n] + value for n, value in values.items()}
+        weights = add_prior(values, self.moved)
         coords, targets = self.signal.sample(FitOptions.batch, generator)
         return self.signal.loss(evaluate(self.spec, weights, coords.to(device)), targets.to(device))
 

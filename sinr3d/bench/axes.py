@@ -47,6 +47,7 @@ STYLES = {
     "draco": Style("#7a5230", "v"),
     "draco-decimated": Style("#2a9db0", "D"),
     "voxels": Style("#6f9a1d", "^"),
+    "rd+prior": Style("#e8788a", "o", 2.4),
     "sinr+inric": Style("#b35c00", "d"),
     "inric+prior": Style("#c48be0", "v"),
     "inric-paper+prior": Style("#8d6fc0", "X"),

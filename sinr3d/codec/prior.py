@@ -12,7 +12,7 @@ import os
 import tempfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,7 @@ __all__ = [
     "pack_prior",
     "prior_id",
     "save_prior",
+    "subtract_prior",
     "unpack_prior",
 ]
 
@@ -69,6 +70,10 @@ class Prior:
     spec: InrSpec
     tensors: dict[str, Tensor]
     origin: str
+
+    def to(self, device: str) -> "Prior":
+        """The same with its tensors on a device."""
+        return replace(self, tensors={name: value.to(device) for name, value in self.tensors.items()})
 
 
 def pack_prior(prior: Prior) -> bytes:
@@ -222,17 +227,24 @@ def find_prior(ref: PriorRef, folder: str | Path | None = None) -> Prior:
     )
 
 
-def add_prior(differences: Mapping[str, Tensor], prior: Prior) -> dict[str, Tensor]:
+def add_prior(differences: Mapping[str, Tensor], prior: Prior | None) -> dict[str, Tensor]:
     """The weights of a network that is coded as what it adds to a prior: float32(prior + difference).
 
     Args:
         differences: float32, by name; the prior has all of them.
-        prior: of the same spec.
+        prior: of the same spec; without one the differences are the weights.
 
     Returns:
         float32; one sum, rounded once: the same bits everywhere.
     """
+    if prior is None:
+        return dict(differences)
     return {name: prior.tensors[name] + value for name, value in differences.items()}
+
+
+def subtract_prior(weights: Mapping[str, Tensor], prior: Prior) -> dict[str, Tensor]:
+    """What a network adds to a prior: the differences that `add_prior` takes."""
+    return {name: value - prior.tensors[name] for name, value in weights.items()}
 
 
 def check_belongs(prior: Prior, spec: InrSpec | ModulatedSpec) -> None:

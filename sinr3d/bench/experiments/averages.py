@@ -49,7 +49,8 @@ BASELINE = "inric-paper"
 OWN_BASELINES = {"coinpp": ("coinpp", "16 bit"), "coinpp+sinr": ("coinpp", "16 bit")}
 OWN_BASELINES |= {"coinpp+sinr base": ("coinpp", "16 bit"), "shacira+sinr": ("shacira", "")}
 OWN_BASELINES |= {
-    f"{name}+prior": ("inric-paper+prior", "") for name in ("inric-paper", "inric", "sinr", "sinr+inric")
+    f"{name}+prior": ("inric-paper+prior", "")
+    for name in ("inric-paper", "inric", "sinr", "sinr+inric", "rd")
 }
 """Codecs whose savings are of another one, (codec, setting); "" is their own setting, or the only one."""
 

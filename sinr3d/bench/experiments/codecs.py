@@ -17,6 +17,7 @@ import brotli
 import torch
 
 from sinr3d.baselines import coin, inric, uniform
+from sinr3d.bench.experiments.priors import TrainedPrior
 from sinr3d.bench.experiments.runner import Context, Made
 from sinr3d.bench.experiments.settings import Coding
 from sinr3d.bench.store import Key
@@ -67,7 +68,7 @@ def codecs_of(context: Context, seed: int) -> Iterator[Codec]:
         "inric": lambda: [_inric(context, bits, seed) for bits in coding.bits],
         "sinr": lambda: [Codec("sinr", "paper", atoms, lambda f, s: _sinr(f, s, coding.num_atoms))],
         "sinr+inric": lambda: [_sinr_inric(coding.num_atoms, coding.bits[0])],
-        "rd": lambda: [_rd(context, slope, seed) for slope in coding.slopes],
+        "rd": lambda: [rd(context, slope, seed) for slope in coding.slopes],
     }
     for name in coding.codecs:
         if name in makers:
@@ -153,12 +154,14 @@ def _inric(context: Context, bits: int, seed: int) -> Codec:
     return Codec("inric", f"{bits} bit", {"bits": bits, "batch": coding.tuning_batch, **steps}, code)
 
 
-def _rd(context: Context, slope: float, seed: int) -> Codec:
+def rd(context: Context, slope: float, seed: int, prior: Callable[[], TrainedPrior] | None = None) -> Codec:
+    """Our default profile at a slope; of the differences from a prior, if there is one."""
     coding: Coding = context.scale.coding
     options = EncodeOptions(slope=slope, steps=coding.tuning_steps, seed=seed, device=context.device)
 
     def code(fitted: FittedSignal, signal: Any) -> bytes:
-        return code_network(fitted, in_batches(signal, coding.tuning_batch), options).data
+        known = None if prior is None else (prior().ref, prior().prior)
+        return code_network(fitted, in_batches(signal, coding.tuning_batch), options, prior=known).data
 
     key = {"slope": slope, "steps": coding.tuning_steps, "batch": coding.tuning_batch}
     return Codec("rd", f"slope {slope:g}", key, code)

@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from torch import Tensor
-
 from sinr3d.baselines import inric
 from sinr3d.bench.experiments import inputs
-from sinr3d.bench.experiments.codecs import Code, Codec, codecs_of, in_batches, uniform_plans
+from sinr3d.bench.experiments.codecs import Code, Codec, codecs_of, in_batches, rd, uniform_plans
 from sinr3d.bench.experiments.fits import Fits, spec_of
 from sinr3d.bench.experiments.inputs import Input
 from sinr3d.bench.experiments.pictures import POSENC, coded_piece, reference_pieces
@@ -23,7 +21,7 @@ from sinr3d.bench.experiments.runner import Context, Piece
 from sinr3d.bench.store import Key
 from sinr3d.codec.paper import few_bits, paper_plans
 from sinr3d.codec.pipeline import compress
-from sinr3d.codec.prior import Prior
+from sinr3d.codec.prior import Prior, subtract_prior
 from sinr3d.codec.tensors import Plan
 from sinr3d.encoder import FittedSignal
 from sinr3d.fit.meta import MetaOptions, adapt, meta_learn
@@ -111,6 +109,9 @@ def prior_codecs(context: Context, fits: MetaFits) -> Iterator[Codec]:
                 context, fits, inric.InricOptions(bits=bits, seed=fits.seed, device=context.device, **options)
             )
             yield Codec("inric+prior", f"{bits} bit", key, code, size)
+    if "rd+prior" in coding.codecs:
+        for slope in coding.slopes:
+            yield replace(rd(context, slope, fits.seed, lambda: fits.prior), name="rd+prior", beforehand=size)
     if "sinr+prior" in coding.codecs:
         code = _differences(fits, lambda w, spec: paper_plans(w, spec, atoms), "brotli")
         yield Codec("sinr+prior", "paper", {"num_atoms": atoms}, code, size)
@@ -122,16 +123,11 @@ def prior_codecs(context: Context, fits: MetaFits) -> Iterator[Codec]:
 
 def _differences(fits: MetaFits, plan: Callable[[Weights, Any], dict[str, Plan]], coder: str) -> Code:
     def code(fitted: FittedSignal, signal: Any) -> bytes:
-        values = differences(fitted.result.weights, fits.prior.prior.tensors)
+        values = subtract_prior(fitted.result.weights, fits.prior.prior)
         plans = plan(values, fitted.spec)
         return compress(values, fitted.spec, signal.domain, plans, coder=coder, prior=fits.prior.ref)
 
     return code
-
-
-def differences(weights: Weights, prior: dict[str, Tensor]) -> Weights:
-    """What a network adds to a prior."""
-    return {name: values - prior[name] for name, values in weights.items()}
 
 
 def _inric(context: Context, fits: MetaFits, options: inric.InricOptions) -> Code:

@@ -9,6 +9,7 @@ from sinr3d.bench.points import Curve, Point, decibels
 
 LABELS = {
     "rd": "sinr3d rd",
+    "rd+prior": "sinr3d rd, differences",
     "sinr": "SINR (paper profile)",
     "inric-paper": "INRIC as in the paper (16 bit + Brotli)",
     "inric": "INRIC",
