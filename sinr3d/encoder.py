@@ -30,11 +30,11 @@ from sinr3d.inr.spec import InrSpec, default_spec
 from sinr3d.metrics import decibels
 from sinr3d.recipes import RECIPES
 
-_PROBE = 1 / 8  # of the steps: the fit that tells the width a target needs
-_PROBE_GAIN_DB = 2.5  # what the other steps will add
+_PROBE = 1 / 2  # of the usual width: the fit that tells the width a target needs
 _HEADROOM_DB = 0.5  # of the trained network over the target
-_TOLERANCE_DB = (-2.0, 0.35)  # missing of that before the fit is done again
+_TOLERANCE_DB = (-1.2, 0.35)  # missing of that before the fit is done again
 _MAX_REFITS = 3
+_MIN_WIDTH, _MAX_WIDTH = 8, 512  # of the search
 _BITS_A_WEIGHT = {False: 8.0, True: 6.0}  # of a file, without and with tuning
 _log = logging.getLogger("sinr3d")
 
@@ -148,9 +148,9 @@ def encode_signal(
 ) -> Encoded:
     """Fits a network to a signal and codes it; with a target, picks the network's width too.
 
-    With a target score and no width given, a short fit of a network of usual width says how wide the network
-    has to be: twice the weights gain about 2 dB, and coding may take half a dB of a network that is no wider
-    than it need be. If the fit then misses that by far, it is done once more.
+    With a target score and no width given, the fit of a network of half the usual width, a third of the work,
+    says how wide it has to be: twice the weights gain about 2 dB, and coding may take half a dB of a network
+    that is no wider than it need be. A fit that misses that by far is done once more.
 
     Raises:
         TargetError: the target cannot be met with these options.
@@ -164,13 +164,10 @@ def encode_signal(
     if target is None or options.width is not None:
         return code_network(fit_network(signal, options, None, on_progress), signal, options, on_progress)
     wanted = decibels(signal.metric, target) + _HEADROOM_DB
-    short = replace(options, width=default_width(options), steps=max(1, round(_PROBE * options.fit_steps)))
-    probe = fit_network(signal, short, None, on_progress)
-    full = _PROBE_GAIN_DB + decibels(signal.metric, probe.result.score)
-    width = _widened(probe.spec.width, wanted - full)
+    width = max(_MIN_WIDTH, round(_PROBE * default_width(options)))
     fitted = fit_network(signal, replace(options, width=width), None, on_progress)
     low, high = _TOLERANCE_DB
-    for _ in range(_MAX_REFITS):
+    for refits in range(_MAX_REFITS):
         missing = wanted - decibels(signal.metric, fitted.result.score)
         width = _widened(fitted.spec.width, missing)
         if low <= missing <= high or width == fitted.spec.width or fitted.result.interrupted:
@@ -179,13 +176,14 @@ def encode_signal(
             "width %d is %.1f dB off what the target needs: taking %d", fitted.spec.width, -missing, width
         )
         fitted = fit_network(signal, replace(options, width=width), None, on_progress)
-        low = -math.inf  # a second time only if it falls short
+        if refits == 1:
+            low = -math.inf  # a third time only if it falls short
     return code_network(fitted, signal, options, on_progress)
 
 
 def _widened(width: int, missing_db: float) -> int:
     """The width that gains so many dB: twice the weights, 1.4 times the width, gain about 2 dB."""
-    return min(max(math.ceil(width * 2 ** (missing_db / 4)), 8), 512)
+    return min(max(math.ceil(width * 2 ** (missing_db / 4)), _MIN_WIDTH), _MAX_WIDTH)
 
 
 def default_width(options: EncodeOptions) -> int:
