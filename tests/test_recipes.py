@@ -7,7 +7,14 @@ from sinr3d.modalities.occupancy import OccupancySignal
 from sinr3d.recipes import RECIPES, Recipe
 
 BOUNDED = Recipe(
-    batch=1, muon_lr=2.0, tune_lr=4.0, usual_slope=1.0, slope=1.0, rated_steps=1000, rated_width=64
+    batch=1,
+    muon_lr=2.0,
+    tune_lr=4.0,
+    usual_slope=1.0,
+    slope=1.0,
+    gain_db=1.0,
+    rated_steps=1000,
+    rated_width=64,
 )
 
 
@@ -30,5 +37,5 @@ def test_wider_networks_are_tuned_more_slowly(width: int, rate: float):
 
 
 def test_without_bounds_all_have_one_rate():
-    free = Recipe(batch=1, muon_lr=2.0, tune_lr=4.0, usual_slope=1.0, slope=1.0)
+    free = Recipe(batch=1, muon_lr=2.0, tune_lr=4.0, usual_slope=1.0, slope=1.0, gain_db=1.0)
     assert (free.fit_rate(1 << 20), free.tune_rate(1024)) == (2.0, 4.0)
