@@ -35,6 +35,7 @@ _HEADROOM_DB = 0.5  # of the trained network over the target
 _TOLERANCE_DB = (-1.2, 0.35)  # missing of that before the fit is done again
 _MAX_REFITS = 3
 _MIN_WIDTH, _MAX_WIDTH = 8, 512  # of the search
+_GAIN_DB = (2.0, 10.0)  # of twice the width, at the least and at the most
 _BITS_A_WEIGHT = {False: 8.0, True: 6.0}  # of a file, without and with tuning
 _log = logging.getLogger("sinr3d")
 
@@ -146,12 +147,7 @@ def encode_signal(
     options: EncodeOptions,
     on_progress: Callable[[FitProgress], None] | None = None,
 ) -> Encoded:
-    """Fits a network to a signal and codes it; with a target, picks the network's width too.
-
-    With a target score and no width given, the fit of a network of half the usual width, a third of the work,
-    says how wide it has to be: twice the width gains about 4 dB of an image and 5 of a shape, and coding may
-    take half a dB of a network that is no wider than it need be. A fit that misses that by far is done once
-    more.
+    """Fits a network to a signal and codes it; with a target score and no width, picks the width too.
 
     Raises:
         TargetError: the target cannot be met with these options.
@@ -163,23 +159,44 @@ def encode_signal(
         return profiles.encode_signal(signal, options, on_progress)
     target = _score_target(signal, options)
     if target is None or options.width is not None:
-        return code_network(fit_network(signal, options, None, on_progress), signal, options, on_progress)
-    wanted = decibels(signal.metric, target) + _HEADROOM_DB
-    width = max(_MIN_WIDTH, round(_PROBE * default_width(options)))
-    fitted = fit_network(signal, replace(options, width=width), None, on_progress)
-    low, high = _TOLERANCE_DB
-    for refits in range(_MAX_REFITS):
-        missing = wanted - decibels(signal.metric, fitted.result.score)
-        width = _widened(fitted.spec.width, missing / RECIPES[signal.kind].gain_db)
-        if low <= missing <= high or width == fitted.spec.width or fitted.result.interrupted:
-            break
-        _log.info(
-            "width %d is %.1f dB off what the target needs: taking %d", fitted.spec.width, -missing, width
-        )
+        fitted = fit_network(signal, options, None, on_progress)
+    else:
+        fitted = _fit_for_target(signal, options, target, on_progress)
+    return code_network(fitted, signal, options, on_progress)
+
+
+def _fit_for_target(
+    signal: DomainSignal,
+    options: EncodeOptions,
+    target: float,
+    on_progress: Callable[[FitProgress], None] | None,
+) -> FittedSignal:
+    """A network just wide enough: coding may take half a dB of it to meet the target.
+
+    The fit of half the usual width, a third of the work, says how wide that is, by what a wider network
+    usually gains. A fit that is far off is done again, by what the last two have shown.
+    """
+
+    def fitted_at(width: int) -> tuple[FittedSignal, float]:
         fitted = fit_network(signal, replace(options, width=width), None, on_progress)
+        return fitted, decibels(signal.metric, fitted.result.score)
+
+    wanted = decibels(signal.metric, target) + _HEADROOM_DB
+    gain, (low, high) = RECIPES[signal.kind].gain_db, _TOLERANCE_DB
+    width = max(_MIN_WIDTH, round(_PROBE * default_width(options)))
+    fitted, reached = fitted_at(width)
+    for refits in range(_MAX_REFITS):
+        missing, last = wanted - reached, width
+        width = _widened(last, missing / gain)
+        if low <= missing <= high or width == last or fitted.result.interrupted:
+            break
+        _log.info("width %d is %.1f dB off what the target needs: taking %d", last, -missing, width)
+        fitted, reached = fitted_at(width)
+        gain = (reached - wanted + missing) / math.log2(width / last)
+        gain = min(max(gain, _GAIN_DB[0]), _GAIN_DB[1])
         if refits == 1:
             low = -math.inf  # a third time only if it falls short
-    return code_network(fitted, signal, options, on_progress)
+    return fitted
 
 
 def _widened(width: int, octaves: float) -> int:
