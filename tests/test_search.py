@@ -1,12 +1,13 @@
 """The search of a target: where it begins, and where it goes from what it has found."""
 
 import math
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from sinr3d import search
+from sinr3d import encoder, search
 from sinr3d.config import EncodeOptions
 
 WEIGHTS = 8000
@@ -63,3 +64,42 @@ def test_passes_that_stay_on_one_side_go_farther_each_time():
 def test_no_step_is_longer_than_a_factor_of_five():
     assert search._next_slope([found(1.0, 50.0)], trained(), TARGET) == pytest.approx(5)
     assert search._next_slope([found(1.0, 3.0)], trained(), TARGET) == pytest.approx(1 / 5)
+
+
+# The width
+
+
+@dataclass(frozen=True)
+class Law:
+    """A signal whose network of 64 neurons reaches 30 dB, and gains so much with each doubling."""
+
+    gain_db: float
+    kind: str = "image"
+    metric: str = "psnr"
+
+    def score(self, width: int) -> float:
+        return 30.0 + self.gain_db * math.log2(width / 64)
+
+
+@pytest.mark.parametrize("target", [22.0, 28.0, 29.5, 33.0])
+@pytest.mark.parametrize("gain_db", [3.0, 4.0, 6.0, 8.0])
+def test_the_width_for_a_target_takes_few_fits(
+    target: float, gain_db: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths: list[int] = []
+
+    def fit_network(signal: Law, options: EncodeOptions, *_: object) -> Any:
+        assert options.width is not None
+        widths.append(options.width)
+        spec = SimpleNamespace(width=options.width)
+        return SimpleNamespace(
+            spec=spec, result=SimpleNamespace(score=signal.score(options.width), interrupted=False)
+        )
+
+    monkeypatch.setattr(encoder, "fit_network", fit_network)
+    law: Any = Law(gain_db)
+    found = encoder._fit_for_target(law, EncodeOptions(target_psnr=target), target, None)
+    assert widths[0] == 32, "half the usual width is a third of the work"
+    assert len(widths) <= 3
+    assert found.spec.width == widths[-1]
+    assert target < law.score(widths[-1]) < target + 2.0
