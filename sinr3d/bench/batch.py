@@ -11,17 +11,15 @@ from dataclasses import dataclass
 
 import torch
 from rich.table import Table
-from torch import Tensor
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from sinr3d.bench.sources import scaled
 from sinr3d.errors import UsageError
 from sinr3d.fit.loop import FitOptions, fit
 from sinr3d.fit.many import fit_many
-from sinr3d.fit.optim import OptimizerOptions
 from sinr3d.inr.mlp import build
 from sinr3d.inr.spec import InrSpec, default_spec, tensor_shapes
 from sinr3d.modalities import image
-from sinr3d.optim import set_cosine_rate
 
 NETWORKS = ((2, 32), (3, 64))
 BATCHES = (1024, 4096)
@@ -119,34 +117,31 @@ def _compare(
 
 
 def _plain_fit(spec: InrSpec, signal: image.ImageSignal, options: FitOptions) -> float:
-    """What a user of torch would write for the same fit; gives the score at its end."""
+    """What a user of torch would write for the same fit; gives the best score."""
     network = build(spec, options.seed)
     tensors = network.named_tensors()
     hidden = {tensor.name for tensor in tensor_shapes(spec) if tensor.role == "hidden"}
-    rates: OptimizerOptions = options.optimizer
+    rates = options.optimizer
     rest = [tensor for name, tensor in tensors.items() if name not in hidden]
     matrices = [tensors[name] for name in sorted(hidden)]
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.Adam(rest, lr=rates.adam_lr, betas=(0.9, 0.99)),
         torch.optim.Muon(matrices, lr=rates.muon_lr, weight_decay=0.0),
     ]
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["initial_lr"] = group["lr"]
+    schedules = [CosineAnnealingLR(optimizer, options.steps) for optimizer in optimizers]
     generator = torch.Generator().manual_seed(options.seed + 1)
-    for step in range(options.steps):
-        set_cosine_rate(optimizers, step / options.steps)
+    scores = []
+    for step in range(1, options.steps + 1):
         coords, targets = signal.sample(options.batch, generator)
         network.zero_grad()
         signal.loss(network(coords), targets).backward()
-        for optimizer in optimizers:
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
             optimizer.step()
-
-    @torch.no_grad()
-    def evaluate(coords: Tensor) -> Tensor:
-        return network(coords)
-
-    return signal.score(evaluate)
+            schedule.step()
+        if step % (options.steps // options.scores) == 0:
+            with torch.no_grad():
+                scores.append(signal.score(network))
+    return max(scores)
 
 
 def render(bench: BatchBench) -> Table:

@@ -191,8 +191,9 @@ class Run(ABC):
                     return
             elif self.step % report_every == 0:
                 self.report()
-        self.take_score()
-        self.report()
+        if self.step % every:
+            self.take_score()
+            self.report()
 
     def progress(self) -> float:
         """The part of the run that is done, by steps or by time."""

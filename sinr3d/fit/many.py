@@ -16,9 +16,8 @@ from sinr3d.inr.gradients import gradient_of, make_gradients
 from sinr3d.inr.many import stack, unstack
 from sinr3d.inr.mlp import Weights, build, evaluate
 from sinr3d.inr.spec import InrSpec
-from sinr3d.inr.workers import Workers
 
-_SCORED_ROWS = 4096  # evaluated at a time: what that takes stays in the cache
+_SCORED_ROWS = 16384  # evaluated at a time: what that takes stays in the cache
 
 
 def fit_many(
@@ -32,9 +31,8 @@ def fit_many(
 
     Every network has the initial weights and the batches that `fit` gives it with these options, and its own
     best is kept: its result is that of `fit` up to rounding, which training makes larger step by step. With
-    a target the run ends when all have reached it. On a CPU each thread of torch works on its own networks.
-    `compile` and `half` of the options are not used, and no network goes back where
-    its rates are too high for it, as `fit` does.
+    a target the run ends when all have reached it. `compile` and `half` of the options are not used, and no
+    network goes back where its rates are too high for it, as `fit` does.
 
     Args:
         spec: what all networks are.
@@ -56,19 +54,17 @@ def fit_many(
     initial = [build(spec, options.seed).weights()] * len(signals)
     if starts is not None:
         initial = [checked_start(spec, start) for start in starts]
-    with _workers(options.device, len(signals)) as workers:
-        run = _ManyRun(spec, signals, initial, options, on_progress, workers)
-        run.execute()
+    run = _ManyRun(spec, signals, initial, options, on_progress)
+    run.execute()
     seconds = run.seconds()
     return [
         FitResult(best, score, run.step, seconds, run.interrupted)
-        for group in run.groups
-        for best, score in zip(group.best, group.best_scores, strict=True)
+        for best, score in zip(run.best, run.best_scores, strict=True)
     ]
 
 
 class _ManyRun(Run):
-    """The run of all networks, in as many groups as there are workers."""
+    """The run of all networks: their stacked weights, optimizers and random batches, and the best of each."""
 
     def __init__(
         self,
@@ -77,36 +73,9 @@ class _ManyRun(Run):
         initial: Sequence[Weights],
         options: FitOptions,
         on_progress: OnProgress | None,
-        workers: Workers,
     ) -> None:
         super().__init__(options, on_progress)
-        self.workers = workers
-        size = -(-len(signals) // workers.count)
-        self.groups = [
-            _Group(spec, signals[i : i + size], initial[i : i + size], options)
-            for i in range(0, len(signals), size)
-        ]
-        self.optimizers = [optimizer for group in self.groups for optimizer in group.optimizers]
-
-    def take_step(self) -> None:
-        self.workers.map(_Group.take_step, self.groups)
-
-    def take_score(self) -> None:
-        self.workers.map(_Group.take_scores, self.groups)
-        scores = [score for group in self.groups for score in group.last_scores]
-        self.last_score = sum(scores) / len(scores)
-
-    def lowest(self) -> float:
-        return min(score for group in self.groups for score in group.best_scores)
-
-
-class _Group:
-    """Networks that are stacked: their weights, optimizers and random batches, and the best of each."""
-
-    def __init__(
-        self, spec: InrSpec, signals: Sequence[Signal], initial: Sequence[Weights], options: FitOptions
-    ) -> None:
-        self.spec, self.signals, self.options = spec, signals, options
+        self.spec, self.signals = spec, signals
         self.weights = {
             name: value.detach().float().to(options.device) for name, value in stack(initial).items()
         }
@@ -115,12 +84,10 @@ class _Group:
         self.generators = [torch.Generator().manual_seed(options.seed + 1) for _ in signals]
         self.common_loss = _common_loss(signals)
         self.batch: Batch | None = None
-        self.last_scores: list[float] = []
         self.best: list[Weights] = [{} for _ in signals]
         self.best_scores = [float("-inf")] * len(signals)
 
     def take_step(self) -> None:
-        """One step of all."""
         batch, device = self.options.batch, self.options.device
         self.batch = draw(self.signals, batch, self.generators, device, self.batch)
         self.gradients.take(self.batch.coords, self._output_gradient)
@@ -146,15 +113,18 @@ class _Group:
         return gradient
 
     @torch.no_grad()
-    def take_scores(self) -> None:
-        """Scores each and keeps its weights if they are its best."""
-        self.last_scores = []
+    def take_score(self) -> None:
+        scores = []
         for i, weights in enumerate(unstack(self.weights)):
             score = self.signals[i].score(lambda coords, weights=weights: self._evaluate(weights, coords))
-            self.last_scores.append(score)
+            scores.append(score)
             if score > self.best_scores[i] or not self.best[i]:
                 self.best_scores[i] = score
                 self.best[i] = {name: value.detach().cpu().clone() for name, value in weights.items()}
+        self.last_score = sum(scores) / len(scores)
+
+    def lowest(self) -> float:
+        return min(self.best_scores)
 
     def _evaluate(self, weights: Weights, coords: Tensor) -> Tensor:
         if self.options.device != "cpu":
@@ -166,7 +136,3 @@ def _common_loss(signals: Sequence[Signal]) -> Callable[[Tensor, Tensor], Tensor
     """The loss of all signals where it is one static method: it then knows nothing of the signal."""
     losses: set[Any] = {signal.loss for signal in signals}
     return losses.pop() if len(losses) == 1 and isinstance(signals[0].loss, FunctionType) else None
-
-
-def _workers(device: str, networks: int) -> Workers:
-    return Workers(min(torch.get_num_threads(), networks) if device == "cpu" else 1)

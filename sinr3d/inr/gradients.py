@@ -1,7 +1,7 @@
 """Gradients of one network or of many at once, for training: by hand and within the cache, or by autograd.
 
 A training batch does not fit the caches: a step of torch's autograd spends most of its time on fresh memory
-for activations. Here a step goes through a few thousand coordinates at a time, in buffers that are kept:
+for activations. Here a step goes through some thousands of coordinates at a time, in buffers that are kept:
 
     z_l = omega_l (x_l W_l^T + b_l),  x_(l+1) = f(z_l)                       forward, f'(z_l) kept in z_l
     dL/dz_l = f'(z_l) * (dL/dz_(l+1) omega_(l+1) W_(l+1))                    backward
@@ -21,7 +21,6 @@ from sinr3d.inr.layers import SLOPES
 from sinr3d.inr.many import evaluate_many
 from sinr3d.inr.mlp import evaluate
 from sinr3d.inr.spec import InrSpec, tensor_shapes
-from sinr3d.inr.workers import Workers
 
 OutputGradient = Callable[[Tensor, int, int], Tensor]
 """(outputs (i, n, out_features), first network, first sample) -> the loss's gradient by them, of that shape.
@@ -32,9 +31,7 @@ The outputs are a part of the batch, and gone after the call.
 SampleLoss = Callable[[Tensor, Tensor], Tensor]
 """(outputs (n, out_features), targets of them) -> the mean of a loss over the n samples, a scalar."""
 
-_CACHED_VALUES = 1 << 16  # of one layer: what a network of four layers keeps then stays in 2.5 MB of cache
-
-_LEAST_SHARE = 1024  # samples for a thread: fewer are not worth it
+_CACHED_VALUES = 1 << 19  # of one layer, 2 MB: smaller parts cost calls, larger ones fresh memory
 
 
 class Gradients(Protocol):
@@ -59,8 +56,8 @@ def _is_direct(spec: InrSpec) -> bool:
 class BatchLoss:
     """The loss of one network on a batch, differentiable by its weights.
 
-    On a CPU each thread of torch goes through its share of the samples as DirectGradients does, and the
-    gradients are ready before `backward` is called; elsewhere it is autograd's.
+    On a CPU it goes through the samples as DirectGradients does, and the gradients are ready before
+    `backward` is called; elsewhere it is autograd's.
 
     Args:
         spec: the network.
@@ -69,8 +66,7 @@ class BatchLoss:
     def __init__(self, spec: InrSpec) -> None:
         self.spec = spec
         self.names = [tensor.name for tensor in tensor_shapes(spec)]
-        self.gradients: list[DirectGradients] = []  # of each thread; their weights share memory
-        self.workers = Workers(1)
+        self.gradients: DirectGradients | None = None
 
     def __call__(
         self, weights: Mapping[str, Tensor], coords: Tensor, targets: Tensor, loss: SampleLoss
@@ -96,46 +92,24 @@ class BatchLoss:
         self, weights: tuple[Tensor, ...], coords: Tensor, targets: Tensor, loss: SampleLoss
     ) -> tuple[Tensor, list[Tensor]]:
         """The loss and its gradients by the weights, in the order of the spec's tensors."""
-        self._begin(weights)
-        count = max(_LEAST_SHARE, math.ceil(len(coords) / len(self.gradients)))
-        shares = [(coords[i : i + count], targets[i : i + count]) for i in range(0, len(coords), count)]
-        working = self.gradients[: len(shares)]
+        if self.gradients is None:
+            own = {
+                name: torch.empty(1, *value.shape) for name, value in zip(self.names, weights, strict=True)
+            }
+            self.gradients = DirectGradients(self.spec, own)
+        kept = [self.gradients.weights[name] for name in self.names]
+        for own, value in zip(kept, weights, strict=True):
+            own[0].copy_(value.detach())
+        total = torch.zeros(())
 
-        def take_share(gradients: DirectGradients, share: tuple[Tensor, Tensor]) -> Tensor:
-            return _take_share(gradients, *share, loss, len(coords))
+        def output_gradient(outputs: Tensor, _: int, first: int) -> Tensor:
+            share = outputs.shape[1] / len(coords)
+            value, gradient = gradient_of(loss, outputs[0], targets[first : first + outputs.shape[1]])
+            total.add_(value, alpha=share)
+            return gradient[None] * share
 
-        total = sum(self.workers.map(take_share, working, shares), torch.zeros(()))
-        taken = [[_grad(part.weights[name])[0] for name in self.names] for part in working]
-        return total, [torch.stack(parts).sum(0) for parts in zip(*taken, strict=True)]
-
-    def _begin(self, weights: tuple[Tensor, ...]) -> None:
-        """Hands the weights to the threads, which share them and have a gradient each."""
-        named = dict(zip(self.names, weights, strict=True))
-        if not self.gradients:
-            own = {name: torch.empty(1, *value.shape) for name, value in named.items()}
-            self.workers = Workers(torch.get_num_threads())
-            self.gradients = [
-                DirectGradients(self.spec, {name: value.detach() for name, value in own.items()})
-                for _ in range(self.workers.count)
-            ]
-        for name, value in named.items():
-            self.gradients[0].weights[name][0].copy_(value.detach())
-
-
-def _take_share(
-    gradients: "DirectGradients", coords: Tensor, targets: Tensor, loss: SampleLoss, samples: int
-) -> Tensor:
-    """Takes the gradient of some samples' part of the mean over `samples`; returns that part."""
-    total = torch.zeros(())
-
-    def output_gradient(outputs: Tensor, _: int, first: int) -> Tensor:
-        share = outputs.shape[1] / samples
-        value, gradient = gradient_of(loss, outputs[0], targets[first : first + outputs.shape[1]])
-        total.add_(value, alpha=share)
-        return gradient[None] * share
-
-    gradients.take(coords[None], output_gradient)
-    return total
+        self.gradients.take(coords[None], output_gradient)
+        return total, [_grad(own)[0].clone() for own in kept]
 
 
 def gradient_of(loss: SampleLoss, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
