@@ -16,7 +16,7 @@ from sinr3d.config import EncodeOptions
 from sinr3d.errors import TargetError
 from sinr3d.inr.spec import SceneSpec
 from sinr3d.search import find_slope, find_steps
-from sinr3d.trained import Encoded, Point, Trained, make_point
+from sinr3d.trained import Encoded, Point, Trained
 
 __all__ = ["Encoded", "Trained", "code"]
 
@@ -37,7 +37,7 @@ def code(
     if options.profile == "paper":
         plans = {**paper.paper_plans(trained.weights, trained.spec), **trained.fixed}
         network = encode_tensors(trained.weights, trained.spec, plans, options.seed)
-        point = make_point(trained, options, network, plans, "brotli")
+        point = Point(trained, options, network, plans, "brotli")
     else:
         folded = trained
         if trained.prior is None:

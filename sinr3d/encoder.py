@@ -30,12 +30,15 @@ from sinr3d.inr.spec import InrSpec, default_spec
 from sinr3d.metrics import decibels
 from sinr3d.recipes import RECIPES
 
-_PROBE = 1 / 2  # of the usual width: the fit that tells the width a target needs
-_HEADROOM_DB = 0.5  # of the trained network over the target
-_TOLERANCE_DB = (-1.2, 0.35)  # missing of that before the fit is done again
-_MAX_REFITS = 3
+_PROBE = 1 / 2  # of the usual width: the encode that tells the width a target needs
+_PROBE_SECONDS = 1 / 4  # of a time budget
+_HEADROOM_DB = 0.5  # of a trained network over the target, where codes are not tuned
+_MARGIN_DB = 0.25  # of the score that is expected: too much of it costs less than too little
+_TOLERANCE_DB = (-1.0, 0.15)  # missing of the score a network should have, before another is fitted
+_MAX_REFITS = 4
 _MIN_WIDTH, _MAX_WIDTH = 8, 512  # of the search
 _GAIN_DB = (2.0, 10.0)  # of twice the width, at the least and at the most
+_CODED_GAIN_DB = (-2.0, 0.5)  # likewise of coding: what a short fit left to be gained, a wider one does not
 _BITS_A_WEIGHT = {False: 8.0, True: 6.0}  # of a file, without and with tuning
 _log = logging.getLogger("sinr3d")
 
@@ -51,10 +54,17 @@ class DomainSignal(Signal, Protocol):
 
 @dataclass(frozen=True)
 class FittedSignal:
-    """A network fitted to a signal, before any coding."""
+    """A network fitted to a signal, before any coding.
+
+    Attributes:
+        spec: the network.
+        result: its weights and score.
+        coded_gain_db: what coding at the usual slope does to the score, as a smaller network has shown.
+    """
 
     spec: InrSpec
     result: FitResult
+    coded_gain_db: float | None = None
 
 
 def encode(
@@ -159,49 +169,81 @@ def encode_signal(
         return profiles.encode_signal(signal, options, on_progress)
     target = _score_target(signal, options)
     if target is None or options.width is not None:
-        fitted = fit_network(signal, options, None, on_progress)
-    else:
-        fitted = _fit_for_target(signal, options, target, on_progress)
-    return code_network(fitted, signal, options, on_progress)
+        return code_network(fit_network(signal, options, None, on_progress), signal, options, on_progress)
+    return _encode_for_target(signal, options, decibels(signal.metric, target), on_progress)
 
 
-def _fit_for_target(
+def _encode_for_target(
     signal: DomainSignal,
     options: EncodeOptions,
-    target: float,
+    target_db: float,
     on_progress: Callable[[FitProgress], None] | None,
-) -> FittedSignal:
-    """A network just wide enough: coding may take half a dB of it to meet the target.
+) -> Encoded:
+    """Codes a network that is just wide enough to meet the target at the usual slope.
 
-    The fit of half the usual width, a third of the work, says how wide that is, by what a wider network
-    usually gains. A fit that is far off is done again, by what the last two have shown.
+    An encode of half the usual width, half the work, says what such a network reaches and what coding does to
+    it; how wide the network has to be follows from what a wider one usually gains. Where its fit is far off,
+    it is done again, by what those before have shown.
     """
+    probe, rest = _with_seconds(options, _PROBE_SECONDS), _with_seconds(options, 1 - _PROBE_SECONDS)
+    probe = replace(probe, target_psnr=None, target_iou=None)
 
-    def fitted_at(width: int) -> tuple[FittedSignal, float]:
-        fitted = fit_network(signal, replace(options, width=width), None, on_progress)
-        return fitted, decibels(signal.metric, fitted.result.score)
+    def reached(fitted: FittedSignal) -> float:
+        return decibels(signal.metric, fitted.result.score)
 
-    wanted = decibels(signal.metric, target) + _HEADROOM_DB
-    gain, (low, high) = RECIPES[signal.kind].gain_db, _TOLERANCE_DB
     width = max(_MIN_WIDTH, round(_PROBE * default_width(options)))
-    fitted, reached = fitted_at(width)
+    fitted = fit_network(signal, replace(probe, width=width), None, on_progress)
+    coded_gain = -_HEADROOM_DB
+    if options.tune_steps > 0 and not fitted.result.interrupted:
+        coded = code_network(fitted, signal, probe, on_progress)
+        coded_gain = _clamp(decibels(signal.metric, coded.score) - reached(fitted), _CODED_GAIN_DB)
+    wanted, (low, high) = target_db + _MARGIN_DB - coded_gain, _TOLERANCE_DB
+    tried = {width: fitted}
     for refits in range(_MAX_REFITS):
-        missing, last = wanted - reached, width
-        width = _widened(last, missing / gain)
-        if low <= missing <= high or width == last or fitted.result.interrupted:
+        missing = wanted - reached(fitted)
+        scores = {width: reached(fitted) for width, fitted in tried.items()}
+        following = _next_width(scores, wanted, RECIPES[signal.kind].gain_db)
+        if low <= missing <= high or following in tried or fitted.result.interrupted:
             break
-        _log.info("width %d is %.1f dB off what the target needs: taking %d", last, -missing, width)
-        fitted, reached = fitted_at(width)
-        gain = (reached - wanted + missing) / math.log2(width / last)
-        gain = min(max(gain, _GAIN_DB[0]), _GAIN_DB[1])
+        _log.info("width %d is %.1f dB off what the target needs: taking %d", width, -missing, following)
+        width = following
+        fitted = fit_network(signal, replace(rest, width=width), None, on_progress)
+        tried[width] = fitted
         if refits == 1:
             low = -math.inf  # a third time only if it falls short
-    return fitted
+    if wanted - reached(fitted) > high and not fitted.result.interrupted:
+        enough = [width for width in tried if reached(tried[width]) >= wanted]
+        fitted = tried[min(enough)] if enough else fitted
+    return code_network(replace(fitted, coded_gain_db=coded_gain), signal, rest, on_progress)
 
 
-def _widened(width: int, octaves: float) -> int:
-    """The width times 2^octaves, in the bounds of the search."""
-    return min(max(math.ceil(width * 2**octaves), _MIN_WIDTH), _MAX_WIDTH)
+def _next_width(scores: Mapping[int, float], wanted: float, gain_db: float) -> int:
+    """The width that should reach a score: by a line in log width.
+
+    Args:
+        scores: of the widths tried, the last one last, in dB.
+        wanted: likewise.
+        gain_db: of twice the width, if only one was tried.
+    """
+    *_, last = scores
+    below = max((width for width in scores if scores[width] < wanted), default=None)
+    above = min((width for width in scores if scores[width] >= wanted), default=None)
+    if below and above and below < above:
+        gain_db = (scores[above] - scores[below]) / math.log2(above / below)
+    elif len(scores) > 1:
+        *_, before, last = scores
+        gain_db = _clamp((scores[last] - scores[before]) / math.log2(last / before), _GAIN_DB)
+    width = math.ceil(last * 2 ** ((wanted - scores[last]) / gain_db))
+    return int(_clamp(width, (_MIN_WIDTH, _MAX_WIDTH)))
+
+
+def _clamp(value: float, bounds: tuple[float, float]) -> float:
+    return min(max(value, bounds[0]), bounds[1])
+
+
+def _with_seconds(options: EncodeOptions, share: float) -> EncodeOptions:
+    """The same with a share of the time budget, if there is one."""
+    return replace(options, max_seconds=options.max_seconds and share * options.max_seconds)
 
 
 def default_width(options: EncodeOptions) -> int:
@@ -302,6 +344,7 @@ def code_network(
         steps=result.steps,
         seconds=result.seconds,
         interrupted=result.interrupted,
+        coded_gain_db=fitted.coded_gain_db,
         prior=ref,
     )
     _score_target(signal, options)  # refuses a target of another metric

@@ -15,7 +15,7 @@ from sinr3d.config import EncodeOptions
 from sinr3d.inr.mlp import Weights
 from sinr3d.inr.spec import tensor_shapes
 from sinr3d.metrics import decibels
-from sinr3d.trained import Point, Trained, make_point
+from sinr3d.trained import Point, Trained
 
 CODER = "laws"
 """Entropy coder of the rd profile."""
@@ -23,12 +23,14 @@ _TRELLIS_STEPS = (0.6, 0.57, 0.54)  # over those of a rounding of about the same
 _COARSER = (1.5, 1.2, 1.08, 1.03, 1.015)
 _ROUNDING = 0.26  # what the steps alone may add to the loss, over slope * weights: finer than lambda asks for
 _LOSS_BATCHES = 8
-_PASSES = ((0.5, 1.0), (1.0, 1.0), *[(0.25, 0.4)] * 5)
-"""Of the search of a slope: steps and learning rates of each pass, in those of an encode without a target.
-The first two begin with the trained weights, the others with those of the pass before."""
-_ABOVE = 0.04  # dB above the target that is aimed at, and twice that is accepted
+_GUESS = 0.4  # of the steps of tuning: the pass that tells a first slope where nothing is known
+_CORRECTION = 0.2  # of them: a pass that goes on from the last
+_SLOWER = 0.2  # its rates, in those of a whole pass
+_CORRECTIONS = 4
+_STIFF = 0.8  # of what lambda does to the gap is seen when a pass goes on from the last
+_ABOVE = {"psnr": 0.04, "iou": 0.05}  # dB above the target that is aimed at, and twice that is accepted
+_FAR = 0.1  # dB above it: a tensor or two may be coarser
 _BELOW = 0.0075  # of the size: the same
-_SAME_STEPS = 0.3  # a move of log slope, since the steps were chosen, below which a correction keeps them
 _RUIN_DB = 5.0  # a network that was hardly trained may not survive its tuning: it is not tuned then
 _USUAL_BITS, _USUAL_HEAD = 6.5, 70  # for each weight, and bytes of the rest, at the usual slope
 _USUAL_LOSS_DB = 0.4  # at that slope
@@ -108,10 +110,10 @@ def find_slope(
     """Tunes the codes at the slope lambda that meets the target, or at the usual one where there is none.
 
     Without a target lambda is `slope * usual_slope` D / N: D the loss of the network, N its weights. With a
-    target the first pass begins where that is likely to be met and is half as long; the second, a full one,
-    starts anew at a better slope; up to five short ones correct the rest. log lambda moves by the secant of
-    two passes on either side of the target, or of the last two. All take 2.75 times the steps of tuning
-    without a target at most.
+    target a whole pass is made at the slope where that is likely to be met: known from another network of the
+    signal, or guessed, tried in a shorter pass, and mended. Up to four short passes correct the rest.
+    log lambda moves by the secant of two passes on either side of the target, or as it usually does. All take
+    2.2 times the steps of tuning without a target at most.
 
     Returns:
         The first file that meets the target within 0.08 dB or 1.5 %; if none does, the best of all.
@@ -124,24 +126,35 @@ def find_slope(
         lost = decibels(trained.metric, trained.score) - decibels(trained.metric, point.score)
         most = _RUIN_DB + 10 * math.log10(max(asked, 1.0))  # whoever asks for few bytes may lose more
         return point if lost < most else find_steps(trained, options)
-    steps = [max(1, round(share * options.tune_steps)) for share, _ in _PASSES]
-    tuner = _Tuner(trained, options, loss, sum(steps), on_progress)
-    points: list[Point] = []
-    slope = unit * asked * _first_move(trained, options)
-    for index, (count, (_, rate)) in enumerate(zip(steps, _PASSES, strict=True)):
-        points.append(tuner.run(slope, count, rate, points[-1] if index > 1 else None))
-        if index and _is_met(points[-1], trained, options):
-            return points[-1]
-        slope = _next_slope(points, trained, options)
+    whole, short = options.tune_steps, max(1, round(_CORRECTION * options.tune_steps))
+    guess = max(1, round(_GUESS * whole)) if trained.coded_gain_db is None else 0
+    tuner = _Tuner(trained, options, loss, guess + whole + _CORRECTIONS * short, on_progress)
+    slope, guesses = unit * asked * _first_move(trained, options), []
+    if guess:
+        guesses = [tuner.run(slope, guess)]
+        slope = _next_slope(guesses, trained, options)
+    points = [tuner.run(slope, whole)]
+    while not _is_met(points[-1], trained, options) and len(points) <= _CORRECTIONS:
+        slope = _next_slope(points, trained, options, _STIFF)
+        points.append(tuner.run(slope, short, _SLOWER, points[-1]))
+    if _is_met(points[-1], trained, options):
+        return points[-1]
+    points += guesses
     # What tuning missed, steps alone may meet: those of the tuned network, or of the trained one.
-    tuned = replace(trained, weights=decode_tensors(points[-1].network))
-    points += [find_steps(tuned, options), find_steps(trained, options)]
     if options.target_size is not None:
-        return _best([*points, *_with_coarser_steps(points, trained, options)], trained, options)
+        nearest = max(
+            points, key=lambda point: point.score if _gap(point, trained, options) > -_LITTLE else 0
+        )
+        points.append(find_steps(replace(trained, weights=nearest.weights), options))
+        points += _with_coarser_steps(points, trained, options)
+        if max(_gap(point, trained, options) for point in points) < 0:
+            points.append(find_steps(trained, options))
+        return _best(points, trained, options)
     best = _best(points, trained, options)
+    tuned = replace(trained, weights=best.weights)
     if _gap(best, trained, options) < 0:
-        return best
-    return _spend_rest(best, replace(trained, weights=decode_tensors(best.network)), options)
+        return _best([best, find_steps(tuned, options), find_steps(trained, options)], trained, options)
+    return best if _gap(best, trained, options) < _FAR else _spend_rest(best, tuned, options)
 
 
 def _with_coarser_steps(points: list[Point], trained: Trained, options: EncodeOptions) -> list[Point]:
@@ -150,7 +163,7 @@ def _with_coarser_steps(points: list[Point], trained: Trained, options: EncodeOp
     if not over:
         return []
     source = min(over, key=lambda point: len(point.data))
-    weights = decode_tensors(source.network)
+    weights = source.weights
     made = []
     for name, plan in source.plans.items():
         if name in trained.fixed or isinstance(plan, HalfPlan) or plan.step is None:
@@ -178,7 +191,7 @@ class _Tuner:
         self.trained, self.options, self.loss = trained, options, loss
         self.gains = allocate.measure_gains(trained.weights, trained.spec, trained.outputs)
         self.done, self.steps, self.on_progress = 0, steps, on_progress
-        self.chosen: dict[str, Plan] = {}  # steps, and below the slope that they are for
+        self.chosen: dict[str, Plan] = {}  # steps, by the last pass from the trained weights, at
         self.planned = 0.0
         self.score = trained.score
 
@@ -187,10 +200,10 @@ class _Tuner:
     ) -> Point:
         """Tunes for some steps with learning rates times `rate`, from the trained weights or a point."""
         trained, steps = self.trained, steps or self.steps
-        if last is None or abs(math.log(slope / self.planned)) >= _SAME_STEPS:
+        if last is None:
             self.planned, self.chosen = slope, self.plans(slope)
-        plans = self.chosen
-        weights = trained.weights if last is None else decode_tensors(last.network)
+        plans = self.scaled(math.sqrt(slope / self.planned))
+        weights = trained.weights if last is None else last.weights
         network = encode_tensors(weights, trained.spec, plans, self.options.seed)
         base = trained.tune_options
         how = replace(
@@ -204,6 +217,15 @@ class _Tuner:
         network = tune(network, weights, trained.loss, self._judge, how, self._report)
         self.done += steps
         return _make(trained, self.options, network, plans, slope)
+
+    def scaled(self, factor: float) -> dict[str, Plan]:
+        """The chosen steps times a factor: the error they add is as their square, and as the slope."""
+        return {
+            name: replace(plan, step=quantizer.round_step(factor * plan.step))
+            if isinstance(plan, DensePlan) and name not in self.trained.fixed
+            else plan
+            for name, plan in self.chosen.items()
+        }
 
     def plans(self, slope: float) -> dict[str, Plan]:
         """Steps that add about `_ROUNDING` slope * weights to the loss before any tuning."""
@@ -239,7 +261,7 @@ def _make(
     if all(isinstance(plan, DensePlan) for plan in plans.values()):
         weights = _sorted(decode_tensors(network), trained)
         network = encode_tensors(weights, trained.spec, plans, options.seed)
-    return make_point(trained, options, network, plans, CODER, slope)
+    return Point(trained, options, network, plans, CODER, slope)
 
 
 def _sorted(weights: Weights, trained: Trained) -> Weights:
@@ -267,7 +289,9 @@ def _gap(point: Point, trained: Trained, options: EncodeOptions) -> float:
 
 
 def _aim(options: EncodeOptions) -> float:
-    return _BELOW if options.target_size is not None else _ABOVE
+    return (
+        _BELOW if options.target_size is not None else _ABOVE["psnr" if options.target_iou is None else "iou"]
+    )
 
 
 def _is_met(point: Point, trained: Trained, options: EncodeOptions) -> bool:
@@ -282,7 +306,8 @@ def _first_move(trained: Trained, options: EncodeOptions) -> float:
     else:
         target = trained.target(options)
         assert target is not None
-        spare = decibels(trained.metric, trained.score) - _USUAL_LOSS_DB - decibels(trained.metric, target)
+        gain = -_USUAL_LOSS_DB if trained.coded_gain_db is None else trained.coded_gain_db
+        spare = decibels(trained.metric, trained.score) + gain - decibels(trained.metric, target)
     return math.exp(min(max(-spare / _tilt(options), -_FARTHEST), _FARTHEST))
 
 
@@ -291,23 +316,21 @@ def _tilt(options: EncodeOptions) -> float:
     return 0.4 if options.target_size is not None else -1.7
 
 
-def _next_slope(points: list[Point], trained: Trained, options: EncodeOptions) -> float:
+def _next_slope(points: list[Point], trained: Trained, options: EncodeOptions, stiff: float = 1.0) -> float:
     """The slope that should bring the gap to its aim.
 
-    By the line in log slope through the nearest points on either side of the aim, or through the last two if
-    all are on one side; by the usual tilt where that line makes no sense. Twice as far for each pass in a row
-    that fell on the same side: lines approach a bend from one side, in ever smaller steps.
+    By the line in log slope through the nearest points on either side of the aim; by the usual tilt, times
+    `stiff`, if all are on one side, or where that line makes no sense. Twice as far for each pass in a row
+    that fell on the same side: passes that go on from the last one train it further, too.
     """
     aim, last = _aim(options), points[-1]
-    tilt = _tilt(options)
+    tilt = stiff * _tilt(options)
     spare = {point.slope: _gap(point, trained, options) - aim for point in points}
     above = min((s for s in spare if spare[s] >= 0), key=lambda s: spare[s], default=None)
     below = max((s for s in spare if spare[s] < 0), key=lambda s: spare[s], default=None)
-    first, second = (above, below) if above and below else (points[-2:][0].slope, last.slope)
-    apart = math.log(second / first)
-    secant = (spare[second] - spare[first]) / apart if abs(apart) > 0.01 else tilt
-    if 0.1 < secant / tilt < 5:
-        tilt = secant
+    if above and below:
+        secant = (spare[above] - spare[below]) / math.log(above / below)
+        tilt = secant if 0.1 < secant / tilt < 5 else tilt
     sides = [spare[point.slope] >= 0 for point in reversed(points)]
     in_a_row = len(list(itertools.takewhile(lambda side: side == sides[0], sides)))
     move = -spare[last.slope] / tilt * 2 ** (in_a_row - 1)

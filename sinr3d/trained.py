@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from torch import Tensor
@@ -37,6 +38,7 @@ class Trained:
         steps: optimizer steps taken.
         seconds: wall time of the training.
         interrupted: it was ended by Ctrl-C.
+        coded_gain_db: what coding at the usual slope is likely to do to the score, where that is known.
         grid: the occupancy grid of a scene, if there is one.
         fixed: plans of tensors that were trained as integers: nobody chooses others.
         prior: what the weights are differences from, if they are; judge, outputs and loss add them to it.
@@ -58,6 +60,7 @@ class Trained:
     usual_slope: float = 3.0
     slope: float = 1.0
     interrupted: bool = False
+    coded_gain_db: float | None = None
     grid: np.ndarray | None = None
     fixed: Mapping[str, Plan] = field(default_factory=dict)
     prior: PriorRef | None = None
@@ -69,13 +72,47 @@ class Trained:
 
 @dataclass(frozen=True)
 class Point:
-    """One coding of a network: its integers, how they were made, the file, the score, lambda."""
+    """One coding of a network; its score and its file are made when they are asked for, once.
 
+    Attributes:
+        trained: what was coded.
+        options: how.
+        network: the integers.
+        plans: how each tensor was coded.
+        coder: name of the entropy coder.
+        slope: lambda that the symbols were tuned with; 0 if they were not.
+    """
+
+    trained: Trained
+    options: EncodeOptions
     network: CodedNetwork
     plans: dict[str, Plan]
-    data: bytes
-    score: float
+    coder: str
     slope: float = 0.0
+
+    @cached_property
+    def weights(self) -> Weights:
+        """What the file decodes to."""
+        return decode_tensors(self.network)
+
+    @cached_property
+    def score(self) -> float:
+        """Of these weights, by the judge."""
+        return self.trained.judge(self.weights)
+
+    @cached_property
+    def data(self) -> bytes:
+        """The bytes of the file."""
+        trained, options, layers = self.trained, self.options, None
+        if options.progressive:
+            gains = allocate.measure_gains(self.weights, self.network.spec, trained.outputs)
+            layers = ladder.choose_layers(self.network, gains.by_name)
+        major, minor, patch = (int(part) for part in sinr3d.__version__.split("."))
+        record = Record(
+            options.profile, options.effort, options.seed, trained.steps, self.score, (major, minor, patch)
+        )
+        domain, grid, prior = trained.domain, trained.grid, trained.prior
+        return pack_file(self.network, domain, self.coder, record, grid, layers, prior)
 
 
 @dataclass(frozen=True)
@@ -103,26 +140,3 @@ class Encoded:
     seconds: float
     interrupted: bool
     plans: dict[str, Plan]
-
-
-def make_point(
-    trained: Trained,
-    options: EncodeOptions,
-    network: CodedNetwork,
-    plans: dict[str, Plan],
-    coder: str,
-    slope: float = 0.0,
-) -> Point:
-    """Judges and packs a coded network."""
-    weights = decode_tensors(network)
-    score = trained.judge(weights)
-    layers = None
-    if options.progressive:
-        gains = allocate.measure_gains(weights, network.spec, trained.outputs)
-        layers = ladder.choose_layers(network, gains.by_name)
-    major, minor, patch = (int(part) for part in sinr3d.__version__.split("."))
-    record = Record(
-        options.profile, options.effort, options.seed, trained.steps, score, (major, minor, patch)
-    )
-    data = pack_file(network, trained.domain, coder, record, trained.grid, layers, trained.prior)
-    return Point(network, plans, data, score, slope)

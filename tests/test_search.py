@@ -9,16 +9,19 @@ import pytest
 
 from sinr3d import encoder, search
 from sinr3d.config import EncodeOptions
+from sinr3d.fit.loop import FitResult
+from sinr3d.inr.spec import InrSpec, default_spec
+from sinr3d.trained import Encoded
 
 WEIGHTS = 8000
 
 
-def trained(score: float = 30.0) -> Any:
+def trained(score: float = 30.0, coded_gain_db: float | None = None) -> Any:
     def target(options: EncodeOptions) -> float | None:
         return options.target_psnr
 
     spec = SimpleNamespace(num_weights=WEIGHTS)
-    return SimpleNamespace(metric="psnr", score=score, spec=spec, target=target)
+    return SimpleNamespace(metric="psnr", score=score, spec=spec, target=target, coded_gain_db=coded_gain_db)
 
 
 def found(slope: float, score: float) -> Any:
@@ -32,6 +35,12 @@ def test_a_target_that_the_usual_slope_meets_begins_there():
     assert search._first_move(trained(28.4), TARGET) == pytest.approx(1)
     usual = WEIGHTS * 6.5 / 8 + 70
     assert search._first_move(trained(), EncodeOptions(target_size=round(usual))) == pytest.approx(1)
+
+
+def test_what_coding_did_to_a_smaller_network_moves_the_beginning():
+    moves = [search._first_move(trained(28.4, gain), TARGET) for gain in (-1.0, -0.4, 0.5)]
+    assert moves == sorted(moves)
+    assert moves[1] == pytest.approx(1)
 
 
 def test_a_network_with_much_to_spare_begins_at_a_larger_slope():
@@ -83,23 +92,28 @@ class Law:
 
 @pytest.mark.parametrize("target", [22.0, 28.0, 29.5, 33.0])
 @pytest.mark.parametrize("gain_db", [3.0, 4.0, 6.0, 8.0])
+@pytest.mark.parametrize("coded_gain_db", [-0.6, 0.4])
 def test_the_width_for_a_target_takes_few_fits(
-    target: float, gain_db: float, monkeypatch: pytest.MonkeyPatch
+    target: float, gain_db: float, coded_gain_db: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     widths: list[int] = []
 
-    def fit_network(signal: Law, options: EncodeOptions, *_: object) -> Any:
+    def fit_network(signal: Law, options: EncodeOptions, *_: object) -> encoder.FittedSignal:
         assert options.width is not None
         widths.append(options.width)
-        spec = SimpleNamespace(width=options.width)
-        return SimpleNamespace(
-            spec=spec, result=SimpleNamespace(score=signal.score(options.width), interrupted=False)
-        )
+        result = FitResult({}, signal.score(options.width), options.fit_steps, 0.0, False)
+        return encoder.FittedSignal(default_spec(2, 3, options.width), result)
+
+    def code_network(fitted: encoder.FittedSignal, *_: object) -> Encoded:
+        score = fitted.result.score
+        return Encoded(b"", "psnr", score + coded_gain_db, score, fitted.spec, 0, 0.0, False, {})
 
     monkeypatch.setattr(encoder, "fit_network", fit_network)
+    monkeypatch.setattr(encoder, "code_network", code_network)
     law: Any = Law(gain_db)
-    found = encoder._fit_for_target(law, EncodeOptions(target_psnr=target), target, None)
-    assert widths[0] == 32, "half the usual width is a third of the work"
+    found = encoder.encode_signal(law, EncodeOptions(target_psnr=target), None)
+    assert widths[0] == 32, "half the usual width is half the work"
     assert len(widths) <= 3
+    assert isinstance(found.spec, InrSpec)
     assert found.spec.width == widths[-1]
-    assert target < law.score(widths[-1]) < target + 2.0
+    assert target < found.score < target + 2.0
