@@ -304,8 +304,7 @@ def code_network(
     probe, start = signal.probe(), time.monotonic()
     device, batch_loss = pick_device(options.device), BatchLoss(spec)
     ref, shared = prior or (None, None)
-    if shared is not None and shared.spec != spec:
-        raise UsageError(f"the prior is of the network {shared.spec}, the weights are of {spec}")
+    coded = result.weights if shared is None else subtract_prior(result.weights, spec, shared)
     moved = None if shared is None else shared.to(device)
 
     def score(values: Weights) -> float:
@@ -324,7 +323,7 @@ def code_network(
 
     trained = coding.Trained(
         spec=spec,
-        weights=result.weights if shared is None else subtract_prior(result.weights, shared),
+        weights=coded,
         domain=signal.domain,
         metric=signal.metric,
         score=result.score,

@@ -199,13 +199,11 @@ class _Task:
     def __init__(self, spec: InrSpec, signal: Signal, options: InricOptions) -> None:
         self.spec, self.signal, self.options = spec, signal, options
         self.ref, self.prior = options.prior or (None, None)
-        if self.prior is not None and self.prior.spec != spec:
-            raise UsageError(f"the prior is of the network {self.prior.spec}, the weights are of {spec}")
         self.moved = None if self.prior is None else self.prior.to(options.device)
 
     def values(self, weights: Mapping[str, Tensor]) -> Weights:
         """What is coded of weights."""
-        return dict(weights) if self.prior is None else subtract_prior(weights, self.prior)
+        return dict(weights) if self.prior is None else subtract_prior(weights, self.spec, self.prior)
 
     def judge(self, values: Mapping[str, Tensor]) -> float:
         """The signal's score of coded values."""

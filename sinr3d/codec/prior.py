@@ -30,6 +30,7 @@ from sinr3d.errors import (
     MissingPriorError,
     SinrError,
     UnsupportedVersionError,
+    UsageError,
 )
 from sinr3d.inr.spec import InrSpec, ModulatedSpec, tensor_shapes
 
@@ -242,8 +243,14 @@ def add_prior(differences: Mapping[str, Tensor], prior: Prior | None) -> dict[st
     return {name: prior.tensors[name] + value for name, value in differences.items()}
 
 
-def subtract_prior(weights: Mapping[str, Tensor], prior: Prior) -> dict[str, Tensor]:
-    """What a network adds to a prior: the differences that `add_prior` takes."""
+def subtract_prior(weights: Mapping[str, Tensor], spec: InrSpec, prior: Prior) -> dict[str, Tensor]:
+    """What a network of this spec adds to a prior: the differences that `add_prior` takes.
+
+    Raises:
+        UsageError: the prior is of another network.
+    """
+    if prior.spec != spec:
+        raise UsageError(f"the prior is of the network {prior.spec}, the weights are of {spec}")
     return {name: value - prior.tensors[name] for name, value in weights.items()}
 
 

@@ -123,7 +123,7 @@ def prior_codecs(context: Context, fits: MetaFits) -> Iterator[Codec]:
 
 def _differences(fits: MetaFits, plan: Callable[[Weights, Any], dict[str, Plan]], coder: str) -> Code:
     def code(fitted: FittedSignal, signal: Any) -> bytes:
-        values = subtract_prior(fitted.result.weights, fits.prior.prior)
+        values = subtract_prior(fitted.result.weights, fitted.spec, fits.prior.prior)
         plans = plan(values, fitted.spec)
         return compress(values, fitted.spec, signal.domain, plans, coder=coder, prior=fits.prior.ref)
 

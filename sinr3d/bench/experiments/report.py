@@ -31,8 +31,8 @@ ABOUT = {
     "c4": "As C3, with a frequency encoding of the coordinates.",
     "c5": "A base network that is the same for all pictures, and a latent vector for each patch that "
     "modulates it; beside it networks of their own.",
-    "coin": "The networks of COIN at its 50,000 steps; dashed is what was published, means of 24 pictures. "
-    "Its L x width is (L - 1, width) here.",
+    "coin": "The networks of COIN at its 50,000 steps; dashed is what was published, the mean of 24 "
+    "pictures. Its L x width is (L - 1, width) here.",
     "occupancy": "Inside and outside of shapes, three hidden matrices of 128 x 128.",
     "scenes": "Radiance fields trained by nerfstudio, their networks coded in every way; PSNR of test views.",
     "sparsity": "The hidden matrices of a network coded with more and more atoms, against 16 bits + Brotli.",
