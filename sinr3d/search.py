@@ -29,8 +29,8 @@ _SLOWER = 0.2  # its rates, in those of a whole pass
 _CORRECTIONS = 4
 _STIFF = 0.8  # of what lambda does to the gap is seen when a pass goes on from the last
 _ABOVE = {"psnr": 0.04, "iou": 0.05}  # dB above the target that is aimed at, and twice that is accepted
-_FAR = 0.1  # dB above it: a tensor or two may be coarser
 _BELOW = 0.0075  # of the size: the same
+_FAR = 0.1  # dB above the target: a tensor or two may be coarser
 _RUIN_DB = 5.0  # a network that was hardly trained may not survive its tuning: it is not tuned then
 _USUAL_BITS, _USUAL_HEAD = 6.5, 70  # for each weight, and bytes of the rest, at the usual slope
 _USUAL_LOSS_DB = 0.4  # at that slope
@@ -116,7 +116,8 @@ def find_slope(
     2.2 times the steps of tuning without a target at most.
 
     Returns:
-        The first file that meets the target within 0.08 dB or 1.5 %; if none does, the best of all.
+        The first file that meets the target within 0.08 dB, 0.1 of an IoU, or 1.5 %; if none does, the
+        best of all.
     """
     loss = _mean_loss(trained)
     unit = trained.usual_slope * loss / trained.spec.num_weights
@@ -191,8 +192,8 @@ class _Tuner:
         self.trained, self.options, self.loss = trained, options, loss
         self.gains = allocate.measure_gains(trained.weights, trained.spec, trained.outputs)
         self.done, self.steps, self.on_progress = 0, steps, on_progress
-        self.chosen: dict[str, Plan] = {}  # steps, by the last pass from the trained weights, at
-        self.planned = 0.0
+        self.planned = 0.0  # the slope that these are for:
+        self.chosen: dict[str, Plan] = {}
         self.score = trained.score
 
     def run(
