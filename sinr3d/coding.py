@@ -55,7 +55,7 @@ def code(
         trained.spec,
         trained.steps,
         trained.seconds,
-        trained.interrupted,
+        trained.interrupted or point.interrupted,
         point.plans,
     )
 
@@ -64,7 +64,8 @@ def _check_target(point: Point, trained: Trained, options: EncodeOptions) -> Non
     scene = isinstance(trained.spec, SceneSpec)
     target = trained.target(options)
     # An interrupted run keeps what it has; its caller is told so.
-    if target is not None and point.score < target and not trained.interrupted:
+    interrupted = trained.interrupted or point.interrupted
+    if target is not None and point.score < target and not interrupted:
         remedy = "train longer or a larger model" if scene else "raise --effort or --width"
         raise TargetError(
             f"{trained.metric} {target:g} asked for, {point.score:.4f} reached; {remedy}, or lower the target"

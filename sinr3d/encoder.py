@@ -196,6 +196,8 @@ def _encode_for_target(
     coded_gain = -_HEADROOM_DB
     if options.tune_steps > 0 and not fitted.result.interrupted:
         coded = code_network(fitted, signal, probe, on_progress)
+        if coded.interrupted:
+            return coded
         coded_gain = _clamp(decibels(signal.metric, coded.score) - reached(fitted), _CODED_GAIN_DB)
     wanted, (low, high) = target_db + _MARGIN_DB - coded_gain, _TOLERANCE_DB
     tried = {width: fitted}

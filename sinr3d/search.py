@@ -116,8 +116,8 @@ def find_slope(
     2.2 times the steps of tuning without a target at most.
 
     Returns:
-        The first file that meets the target within 0.08 dB, 0.1 of an IoU, or 1.5 %; if none does, the
-        best of all.
+        The last file if Ctrl-C ended the search; the first that meets the target within 0.08 dB, 0.1 of an
+        IoU, or 1.5 %; if none does, the best of all.
     """
     loss = _mean_loss(trained)
     unit = trained.usual_slope * loss / trained.spec.num_weights
@@ -126,7 +126,7 @@ def find_slope(
         point = _Tuner(trained, options, loss, options.tune_steps, on_progress).run(asked * unit)
         lost = decibels(trained.metric, trained.score) - decibels(trained.metric, point.score)
         most = _RUIN_DB + 10 * math.log10(max(asked, 1.0))  # whoever asks for few bytes may lose more
-        return point if lost < most else find_steps(trained, options)
+        return point if lost < most or point.interrupted else find_steps(trained, options)
     whole, short = options.tune_steps, max(1, round(_CORRECTION * options.tune_steps))
     guess = max(1, round(_GUESS * whole)) if trained.coded_gain_db is None else 0
     tuner = _Tuner(trained, options, loss, guess + whole + _CORRECTIONS * short, on_progress)
@@ -134,10 +134,14 @@ def find_slope(
     if guess:
         guesses = [tuner.run(slope, guess)]
         slope = _next_slope(guesses, trained, options)
+    if tuner.interrupted:
+        return _in_size(guesses[0], trained, options)
     points = [tuner.run(slope, whole)]
-    while not _is_met(points[-1], trained, options) and len(points) <= _CORRECTIONS:
+    while not (tuner.interrupted or _is_met(points[-1], trained, options)) and len(points) <= _CORRECTIONS:
         slope = _next_slope(points, trained, options, _STIFF)
         points.append(tuner.run(slope, short, _SLOWER, points[-1]))
+    if tuner.interrupted:
+        return _in_size(points[-1], trained, options)
     if _is_met(points[-1], trained, options):
         return points[-1]
     points += guesses
@@ -156,6 +160,14 @@ def find_slope(
     if _gap(best, trained, options) < 0:
         return _best([best, find_steps(tuned, options), find_steps(trained, options)], trained, options)
     return best if _gap(best, trained, options) < _FAR else _spend_rest(best, tuned, options)
+
+
+def _in_size(point: Point, trained: Trained, options: EncodeOptions) -> Point:
+    """What an interrupted search has, coarser if that is above the size asked for."""
+    if options.target_size is None or len(point.data) <= options.target_size:
+        return point
+    found = find_steps(replace(trained, weights=point.weights), options)
+    return replace(found, interrupted=True)
 
 
 def _with_coarser_steps(points: list[Point], trained: Trained, options: EncodeOptions) -> list[Point]:
@@ -194,7 +206,7 @@ class _Tuner:
         self.done, self.steps, self.on_progress = 0, steps, on_progress
         self.planned = 0.0  # the slope that these are for:
         self.chosen: dict[str, Plan] = {}
-        self.score = trained.score
+        self.score, self.interrupted = trained.score, False
 
     def run(
         self, slope: float, steps: int | None = None, rate: float = 1.0, last: Point | None = None
@@ -215,9 +227,11 @@ class _Tuner:
             muon_lr=base.muon_lr * rate,
             adam_lr=base.adam_lr * rate,
         )
-        network = tune(network, weights, trained.loss, self._judge, how, self._report)
+        tuned = tune(network, weights, trained.loss, self._judge, how, self._report)
         self.done += steps
-        return _make(trained, self.options, network, plans, slope)
+        self.interrupted = tuned.interrupted
+        point = _make(trained, self.options, tuned.network, plans, slope)
+        return replace(point, interrupted=tuned.interrupted)
 
     def scaled(self, factor: float) -> dict[str, Plan]:
         """The chosen steps times a factor: the error they add is as their square, and as the slope."""

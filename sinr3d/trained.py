@@ -81,6 +81,7 @@ class Point:
         plans: how each tensor was coded.
         coder: name of the entropy coder.
         slope: lambda that the symbols were tuned with; 0 if they were not.
+        interrupted: the tuning was ended by Ctrl-C.
     """
 
     trained: Trained
@@ -89,6 +90,7 @@ class Point:
     plans: dict[str, Plan]
     coder: str
     slope: float = 0.0
+    interrupted: bool = False
 
     @cached_property
     def weights(self) -> Weights:
@@ -127,7 +129,7 @@ class Encoded:
         spec: the network.
         steps: optimizer steps of the fit.
         seconds: wall time of the fit.
-        interrupted: the fit was ended by Ctrl-C.
+        interrupted: the fit or the tuning was ended by Ctrl-C.
         plans: how each tensor was coded.
     """
 

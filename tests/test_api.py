@@ -433,6 +433,26 @@ def test_an_interrupted_fit_keeps_its_file_even_below_the_target(picture: np.nda
     assert sinr3d.decode(result.data).pixels().shape == picture.shape
 
 
+@pytest.mark.parametrize(
+    "how", [{"target_psnr": 25.0}, {"target_psnr": 25.0, "width": 16}, {"target_size": 400}]
+)
+def test_an_interrupted_tuning_ends_the_whole_search(picture: np.ndarray, how: dict[str, Any]):
+    tuned: list[int] = []
+
+    def interrupt(progress: FitProgress) -> None:
+        if progress.stage == "tuning":
+            tuned.append(progress.step)
+            if len(tuned) == 5:
+                raise KeyboardInterrupt
+
+    options = EncodeOptions(steps=30, hidden_layers=1, **how)
+    result = encode_signal(make_signal(picture), options, interrupt)
+    assert result.interrupted
+    assert len(tuned) == 5
+    assert len(result.data) <= how.get("target_size", math.inf)
+    assert sinr3d.decode(result.data).pixels().shape == picture.shape
+
+
 @pytest.mark.parametrize("activation", ["sine", "wire"])
 def test_the_paper_profile_decodes_and_says_what_it_is(picture: np.ndarray, activation: str):
     result = encoded(picture, profile="paper", activation=activation)

@@ -264,7 +264,7 @@ def _retrained(
         device=options.device,
     )
     loss: Loss = task.loss
-    tuned = tune(network, start, loss, task.judge, how, on_step)
+    tuned = tune(network, start, loss, task.judge, how, on_step).network
     symbols = {
         name: np.clip(c.symbols, -grids[name].limit, grids[name].limit) for name, c in tuned.codes.items()
     }

@@ -301,7 +301,7 @@ def code(fitted: ShaciraFit, signal: Any, options: ShaciraOptions, effort: int =
     tuning = TuneOptions(steps=steps, seed=options.seed, device=options.device)
     network = tune(
         network, fitted.weights, loss, lambda weights: _rivals.score_of(spec, weights, signal), tuning
-    )
+    ).network
     score = _rivals.score_of(spec, decode_tensors(network), signal)
     record = _rivals.record_of("shacira", score, options.seed, effort, fitted.steps)
     return ShaciraCode(pack_file(network, signal.domain, "laws", record), score, plans)

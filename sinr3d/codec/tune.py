@@ -68,6 +68,19 @@ class TuneOptions:
     device: str = "cpu"
 
 
+@dataclass(frozen=True)
+class Tuned:
+    """What a tuning leaves.
+
+    Attributes:
+        network: the best codes seen.
+        interrupted: it was ended by Ctrl-C.
+    """
+
+    network: CodedNetwork
+    interrupted: bool
+
+
 def tune(
     network: CodedNetwork,
     weights: Mapping[str, Tensor],
@@ -75,7 +88,7 @@ def tune(
     judge: Callable[[dict[str, Tensor]], float],
     options: TuneOptions,
     on_progress: Callable[[int], None] | None = None,
-) -> CodedNetwork:
+) -> Tuned:
     """Trains the symbols of a coded network for distortion + slope * bits.
 
     Args:
@@ -90,7 +103,7 @@ def tune(
         The same network with other symbols. Ctrl-C ends the tuning and keeps what it has.
     """
     if options.steps == 0:
-        return network
+        return Tuned(network, False)
     run = _Run(network, weights, options)
     generator = torch.Generator().manual_seed(options.seed + 2)
     start, step, judged, progress = time.monotonic(), 0, 0, 0.0
@@ -110,8 +123,8 @@ def tune(
             if on_progress is not None:
                 on_progress(step)
     except KeyboardInterrupt:
-        best = run.network() if best_score == float("-inf") else best
-    return best
+        return Tuned(run.network() if best_score == float("-inf") else best, True)
+    return Tuned(best, False)
 
 
 class _Run:

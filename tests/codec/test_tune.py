@@ -46,7 +46,8 @@ def bits(network: CodedNetwork) -> float:
 
 def tuned(plans: dict[str, Plan], **options: float) -> tuple[CodedNetwork, CodedNetwork]:
     before = encode_tensors(START, SPEC, plans)
-    return before, tune(before, START, loss, score, TuneOptions(**{"steps": 150, **options}))  # pyright: ignore
+    how = TuneOptions(**{"steps": 150, **options})  # pyright: ignore
+    return before, tune(before, START, loss, score, how).network
 
 
 @pytest.mark.parametrize("plans", [DENSE, SPARSE], ids=["dense", "sparse"])
@@ -85,7 +86,7 @@ def test_the_score_it_was_judged_by_is_that_of_the_file(plans: dict[str, Plan]) 
         judged.append(score(weights))
         return judged[-1]
 
-    network = tune(encode_tensors(START, SPEC, plans), START, loss, judge, TuneOptions(steps=40))
+    network = tune(encode_tensors(START, SPEC, plans), START, loss, judge, TuneOptions(steps=40)).network
     assert score(decode_tensors(network)) == pytest.approx(max(judged), abs=1e-3)
 
 
@@ -110,7 +111,8 @@ def test_a_time_budget_ends_the_tuning() -> None:
     after = tune(before, START, loss, score, options, steps.append)
     assert steps == list(range(1, len(steps) + 1))
     assert len(steps) < 10**4
-    assert score(decode_tensors(after)) > score(decode_tensors(before))
+    assert score(decode_tensors(after.network)) > score(decode_tensors(before))
+    assert not after.interrupted
 
 
 def test_an_interrupted_tuning_keeps_what_it_has() -> None:
@@ -120,7 +122,8 @@ def test_an_interrupted_tuning_keeps_what_it_has() -> None:
 
     before = encode_tensors(START, SPEC, DENSE)
     after = tune(before, START, loss, score, TuneOptions(steps=150), interrupt)
-    assert score(decode_tensors(after)) > score(decode_tensors(before)) + 5
+    assert after.interrupted
+    assert score(decode_tensors(after.network)) > score(decode_tensors(before)) + 5
 
 
 def test_values_far_outside_their_models_are_tuned_too() -> None:
@@ -131,5 +134,5 @@ def test_values_far_outside_their_models_are_tuned_too() -> None:
         loss,
         score,
         TuneOptions(steps=5, slope=1e-9),
-    )
+    ).network
     assert abs(int(network.codes["last.bias"].symbols[0])) > 2**22
