@@ -44,8 +44,8 @@ class EncodeOptions:
         activation: "sine", "gauss", "wire" or "relu".
         steps: optimizer steps of the fit, and as many of the tuning; None takes the effort's.
         optimizer: "muon" or "adam".
-        max_seconds: time budget of fit and tuning, half each; None is none. The file then depends on the
-            machine's speed.
+        max_seconds: time budget of fit and tuning, half each, a quarter of both for the search of the width
+            that a target needs; None is none. The file then depends on the machine's speed.
         half: fit with bfloat16 matrix products (CUDA).
         compile: fit with torch.compile (CUDA; pays for itself in long fits).
         prior: path of the prior file that "coinpp" builds on and "inric" may: what both sides have before.

@@ -17,7 +17,7 @@ class Recipe:
         slope: lambda where the options name none, in `usual_slope`. A small network with weights of 6 or 7
             bits beats a wide one whose weights have 3: on KODAK by 15 to 25 % of the bytes, on Lucy by 10 %
             at low effort and not at high.
-        gain_db: of the usual width over half of it: 2.3 to 4 of an image, 6.6 to 8.9 of Lucy, in
+        gain_db: of the usual width over half of it: 2.4 to 3.6 of kodim15, 6.5 to 8.9 of Lucy, in
             -20 log10(1 - IoU).
         rated_steps: steps from which on the rate of a fit falls, as steps^-0.7: at 2e-3 a shape gains
             nothing beyond some thousand.

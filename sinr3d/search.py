@@ -133,14 +133,16 @@ def find_slope(
     slope, guesses = unit * asked * _first_move(trained, options), []
     if guess:
         guesses = [tuner.run(slope, guess)]
+        if guesses[0].interrupted:
+            return _in_size(guesses[0], trained, options)
         slope = _next_slope(guesses, trained, options)
-    if tuner.interrupted:
-        return _in_size(guesses[0], trained, options)
     points = [tuner.run(slope, whole)]
-    while not (tuner.interrupted or _is_met(points[-1], trained, options)) and len(points) <= _CORRECTIONS:
+    for _ in range(_CORRECTIONS):
+        if points[-1].interrupted or _is_met(points[-1], trained, options):
+            break
         slope = _next_slope(points, trained, options, _STIFF)
         points.append(tuner.run(slope, short, _SLOWER, points[-1]))
-    if tuner.interrupted:
+    if points[-1].interrupted:
         return _in_size(points[-1], trained, options)
     if _is_met(points[-1], trained, options):
         return points[-1]
@@ -206,7 +208,7 @@ class _Tuner:
         self.done, self.steps, self.on_progress = 0, steps, on_progress
         self.planned = 0.0  # the slope that these are for:
         self.chosen: dict[str, Plan] = {}
-        self.score, self.interrupted = trained.score, False
+        self.score = trained.score
 
     def run(
         self, slope: float, steps: int | None = None, rate: float = 1.0, last: Point | None = None
@@ -229,7 +231,6 @@ class _Tuner:
         )
         tuned = tune(network, weights, trained.loss, self._judge, how, self._report)
         self.done += steps
-        self.interrupted = tuned.interrupted
         point = _make(trained, self.options, tuned.network, plans, slope)
         return replace(point, interrupted=tuned.interrupted)
 

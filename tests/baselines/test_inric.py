@@ -1,7 +1,7 @@
 """INRIC as a profile: b-bit weights, AdaRound, retraining, differences from a prior."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,10 +37,19 @@ def signal(picture: np.ndarray) -> ImageSignal:
     return ImageSignal(picture)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """What is learned here depends on the last bits of sums, and those on the number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def fitted(signal: ImageSignal) -> FitResult:
     adam = OptimizerOptions("adam", adam_lr=5e-3, l1=1e-5)
-    return fit(SPEC, signal, FitOptions(steps=200, seed=1, optimizer=adam))
+    return fit(SPEC, signal, FitOptions(steps=400, optimizer=adam))
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +89,12 @@ def test_adaround_chooses_floor_or_ceiling_and_beats_the_nearest(
 
 
 def test_each_stage_is_better_than_the_one_before(signal: ImageSignal, fitted: FitResult) -> None:
-    def reached(bits: int, rounding_steps: int, tuning_steps: int) -> float:
-        how = InricOptions(bits, rounding_steps, tuning_steps)
-        return score(inric.code(SPEC, fitted.weights, signal, how))
+    def reached(rounding_steps: int, tuning_steps: int) -> float:
+        return score(inric.code(SPEC, fitted.weights, signal, InricOptions(6, rounding_steps, tuning_steps)))
 
-    plain, rounded, both = reached(6, 0, 0), reached(6, 150, 0), reached(6, 150, 150)
-    assert plain + 1 < rounded <= both < fitted.score
-    assert plain + 0.5 < reached(6, 0, 150) < both
-    # With fewer bits rounding leaves more to be retrained.
-    assert reached(4, 0, 0) + 1 < reached(4, 150, 0) < reached(4, 150, 400) - 0.5
+    plain, rounded, both = reached(0, 0), reached(150, 0), reached(150, 150)
+    assert plain + 1 < rounded < both < fitted.score
+    assert plain + 0.5 < reached(0, 150) < both
 
 
 @pytest.mark.parametrize("bits", [2, 5, 8, 16])
