@@ -59,7 +59,8 @@ class Encode:
     rounded with care and retrained. coinpp: modulations of a base network, which --prior holds. shacira: a
     grid of quantized latents."""
     quality: Annotated[float, arg(aliases=["-q"])] = 50.0
-    """0 to 100: sets the network's width, 16 at 0, 64 at 50, 256 at 100."""
+    """0 to 100: sets the number of weights: those of three hidden layers of 16 neurons at 0, of 64 at 50, of
+    256 at 100."""
     target_psnr: float | None = None
     """Smallest file with at least this PSNR in dB (images)."""
     target_iou: float | None = None
@@ -81,8 +82,8 @@ class Encode:
     """What the input is, where its suffix does not say."""
     width: int | None = None
     """Neurons in a hidden layer, instead of the quality's."""
-    hidden_layers: int = 3
-    """Square matrices between the first and the last layer."""
+    hidden_layers: int | None = None
+    """Square matrices between the first and the last layer; by default 5 for sines in rd, 3 otherwise."""
     activation: Literal["sine", "gauss", "wire", "relu"] = "sine"
     """Of the hidden layers; relu comes with a frequency encoding."""
     steps: int | None = None

@@ -133,6 +133,8 @@ class Bench:
     """Experiments: auto, cpu, cuda or cuda:n."""
     widths: list[int] = dataclasses.field(default_factory=list)
     """rate: neurons of a layer, one network each; by default 64 and 128 for images, 64 for meshes."""
+    hidden_layers: int = 3
+    """rate: square matrices between the first and the last layer."""
     effort: int = 5
     """rate: of the default profile, 1 to 9."""
     steps: int | None = None
@@ -168,7 +170,9 @@ class Bench:
             scale = float(self.scale or 1.0)
         except ValueError:
             raise UsageError(f"bench {self.name} takes a share as --scale, got {self.scale!r}") from None
-        return RateOptions(scale, tuple(self.widths), self.effort, self.steps, tuple(self.slopes))
+        return RateOptions(
+            scale, tuple(self.widths), self.hidden_layers, self.effort, self.steps, tuple(self.slopes)
+        )
 
     def _experiment_options(self) -> "ExperimentOptions":
         from sinr3d.bench.experiments.command import ExperimentOptions

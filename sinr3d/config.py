@@ -18,6 +18,8 @@ _PRIORS = ("inric", "coinpp")
 _BITS = ("inric", "coinpp", "shacira")
 OPTIMIZERS = ("muon", "adam")
 _ACTIVATIONS = tuple(ACTIVATION_IDS)
+# At equal bytes five layers of sines are ahead of three, and of seven.
+_DEEP, _PUBLISHED = 5, 3
 EFFORT_STEPS = {1: 500, 2: 500, 3: 1000, 4: 2000, 5: 3000, 6: 5000, 7: 8000, 8: 13000, 9: 20000}
 """Optimizer steps of a fit by effort; its codes are tuned for as many again, but at effort 1."""
 
@@ -29,7 +31,8 @@ class EncodeOptions:
     Attributes:
         profile: "rd", the smallest file at the quality asked; "paper", SINR as published; or a rival as
             published: "coin", "inric", "coinpp", "shacira".
-        quality: 0 to 100; sets the network's width: 16 at 0, 64 at 50, 256 at 100; the rate follows.
+        quality: 0 to 100; sets the weights of the network, those of three hidden layers of 16 neurons at 0,
+            of 64 at 50, of 256 at 100; the rate follows.
         target_psnr: dB an image must reach; None leaves it to `quality`.
         target_iou: IoU a shape must reach.
         target_size: bytes the file must not exceed.
@@ -40,7 +43,8 @@ class EncodeOptions:
         seed: of the fit and of the dictionary.
         device: "auto", "cpu", "cuda" or "cuda:n".
         width: neurons in a hidden layer; None takes the quality's.
-        hidden_layers: square matrices between the first and the last layer.
+        hidden_layers: square matrices between the first and the last layer; None is 5 for sines in `rd`,
+            which then need fewest bytes, and 3 otherwise, as in the networks that were published.
         activation: "sine", "gauss", "wire" or "relu".
         steps: optimizer steps of the fit, and as many of the tuning; None takes the effort's.
         optimizer: "muon" or "adam".
@@ -63,7 +67,7 @@ class EncodeOptions:
     seed: int = 0
     device: str = "auto"
     width: int | None = None
-    hidden_layers: int = 3
+    hidden_layers: int | None = None
     activation: str = "sine"
     steps: int | None = None
     optimizer: str = "muon"
@@ -79,9 +83,16 @@ class EncodeOptions:
         return self.steps or EFFORT_STEPS[self.effort]
 
     @property
+    def num_hidden_layers(self) -> int:
+        """Square matrices between the first and the last layer."""
+        if self.hidden_layers is not None:
+            return self.hidden_layers
+        return _DEEP if self.profile == "rd" and self.activation == "sine" else _PUBLISHED
+
+    @property
     def quality_width(self) -> int:
-        """Neurons in a hidden layer where only `quality` says so: 16 * 2^(q / 25)."""
-        return round(16 * 2 ** (self.quality / 25))
+        """Neurons in a hidden layer where only `quality` says so: 16 * 2^(q / 25) sqrt(3 / hidden layers)."""
+        return round(16 * 2 ** (self.quality / 25) * math.sqrt(_PUBLISHED / max(self.num_hidden_layers, 1)))
 
     @property
     def tune_steps(self) -> int:
@@ -98,7 +109,7 @@ class EncodeOptions:
             (self.effort in EFFORT_STEPS, f"effort is 1 to 9, got {self.effort}"),
             (0 <= self.seed < 1 << 32, f"seed is 0 to 4294967295, got {self.seed}"),
             (self.width is None or 2 <= self.width <= 1024, f"width is 2 to 1024, got {self.width}"),
-            (0 <= self.hidden_layers <= 16, f"hidden_layers is 0 to 16, got {self.hidden_layers}"),
+            (0 <= self.num_hidden_layers <= 16, f"hidden_layers is 0 to 16, got {self.hidden_layers}"),
             (
                 self.activation in ACTIVATION_IDS,
                 f"activation is one of {_ACTIVATIONS}",

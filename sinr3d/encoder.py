@@ -37,6 +37,7 @@ _MARGIN_DB = 0.25  # of the score that is expected: too much of it costs less th
 _TOLERANCE_DB = (-1.0, 0.15)  # missing of the score a network should have, before another is fitted
 _MAX_REFITS = 4
 _MIN_WIDTH, _MAX_WIDTH = 8, 512  # of the search
+_LOSSLESS_DB = 80.0  # stands for a score without any error
 _GAIN_DB = (2.0, 10.0)  # of twice the width, at the least and at the most
 _CODED_GAIN_DB = (-2.0, 0.5)  # likewise of coding: what a short fit left to be gained, a wider one does not
 _BITS_A_WEIGHT = {False: 8.0, True: 6.0}  # of a file, without and with tuning
@@ -189,7 +190,7 @@ def _encode_for_target(
     probe = replace(probe, target_psnr=None, target_iou=None)
 
     def reached(fitted: FittedSignal) -> float:
-        return decibels(signal.metric, fitted.result.score)
+        return min(decibels(signal.metric, fitted.result.score), _LOSSLESS_DB)
 
     width = max(_MIN_WIDTH, round(_PROBE * default_width(options)))
     fitted = fit_network(signal, replace(probe, width=width), None, on_progress)
@@ -198,7 +199,8 @@ def _encode_for_target(
         coded = code_network(fitted, signal, probe, on_progress)
         if coded.interrupted:
             return coded
-        coded_gain = _clamp(decibels(signal.metric, coded.score) - reached(fitted), _CODED_GAIN_DB)
+        coded_db = min(decibels(signal.metric, coded.score), _LOSSLESS_DB)
+        coded_gain = _clamp(coded_db - reached(fitted), _CODED_GAIN_DB)
     wanted, (low, high) = target_db + _MARGIN_DB - coded_gain, _TOLERANCE_DB
     tried = {width: fitted}
     for refits in range(_MAX_REFITS):
@@ -249,11 +251,11 @@ def _with_seconds(options: EncodeOptions, share: float) -> EncodeOptions:
 
 
 def default_width(options: EncodeOptions) -> int:
-    """The width that quality or target size suggests: 16 * 2^(q / 25), or what fits the bytes."""
+    """The width that quality or target size suggests."""
     if options.target_size is None:
         return options.quality_width
     weights = 8 * max(options.target_size - 120, 40) / _BITS_A_WEIGHT[options.tune_steps > 0]
-    return min(1024, max(4, int(math.sqrt(weights / max(options.hidden_layers, 1)))))
+    return min(1024, max(4, int(math.sqrt(weights / max(options.num_hidden_layers, 1)))))
 
 
 def fit_network(
@@ -266,7 +268,7 @@ def fit_network(
     if spec is None:
         width = options.width or default_width(options)
         spec = default_spec(
-            signal.in_features, signal.out_features, width, options.hidden_layers, options.activation
+            signal.in_features, signal.out_features, width, options.num_hidden_layers, options.activation
         )
     device, recipe = pick_device(options.device), RECIPES[signal.kind]
     fit_options = FitOptions(

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from hypothesis import given
+from hypothesis import strategies as st
 
 import sinr3d
 from sinr3d import encoder, evaluation, metrics
@@ -307,7 +309,23 @@ def test_cuda_is_refused_where_there_is_none():
 
 @pytest.mark.parametrize(("quality", "width"), [(0, 16), (25, 32), (50, 64), (100, 256)])
 def test_quality_doubles_the_width_every_25(quality: float, width: int):
-    assert encoder.default_width(EncodeOptions(quality=quality)) == width
+    options = EncodeOptions(quality=quality, hidden_layers=3)
+    assert encoder.default_width(options) == width
+
+
+@given(st.floats(0, 100), st.integers(1, 16))
+def test_quality_says_how_many_weights_whatever_the_depth(quality: float, layers: int):
+    width = EncodeOptions(quality=quality, hidden_layers=layers).quality_width
+    three = EncodeOptions(quality=quality, hidden_layers=3).quality_width
+    assert abs(width - three * math.sqrt(3 / layers)) <= 0.5 + 0.5 * math.sqrt(3 / layers)
+
+
+@pytest.mark.parametrize(
+    ("settings", "layers"),
+    [({}, 5), ({"hidden_layers": 3}, 3), ({"profile": "paper"}, 3), ({"activation": "gauss"}, 3)],
+)
+def test_sines_of_the_default_profile_are_deeper_than_published_networks(settings: Any, layers: int):
+    assert EncodeOptions(**settings).num_hidden_layers == layers
 
 
 @pytest.mark.parametrize("size", [200, 1000, 20_000, 10**9])
@@ -387,11 +405,18 @@ def test_a_tuned_file_meets_its_size_closely(picture: np.ndarray):
 
 
 def test_the_search_of_a_target_picks_the_width(picture: np.ndarray):
-    options = EncodeOptions(steps=400, hidden_layers=1, target_psnr=26.0)
+    options = EncodeOptions(steps=400, hidden_layers=1, target_psnr=26.0, quality=25)
     result = encode_signal(make_signal(picture), options)
     assert 26.0 <= result.score <= 26.1
     assert isinstance(result.spec, InrSpec)
-    assert result.spec.width < 64
+    assert result.spec.width < options.quality_width
+
+
+def test_a_target_is_met_where_the_first_network_has_no_error_left(picture: np.ndarray):
+    options = EncodeOptions(steps=400, hidden_layers=1, target_psnr=26.0)
+    probe = encode_signal(make_signal(picture), replace(options, target_psnr=None, width=56))
+    assert probe.score == math.inf
+    assert 26.0 <= encode_signal(make_signal(picture), options).score <= 30.0
 
 
 def test_a_target_out_of_reach_is_refused_with_the_remedy(picture: np.ndarray):

@@ -82,11 +82,11 @@ def encode(signal: Signal, options: EncodeOptions, on_progress: OnProgress = Non
 def network_of(options: EncodeOptions, in_features: int, out_features: int) -> InrSpec:
     """The network that the options ask for."""
     sizes = in_features, out_features
-    if options.width is None and options.hidden_layers == EncodeOptions.hidden_layers:
+    if options.width is None and options.hidden_layers is None:
         place = min(int(options.quality / 100 * len(ARCHITECTURES)), len(ARCHITECTURES) - 1)
         return architecture(list(ARCHITECTURES)[place], *sizes, options.activation)
     width = options.width or options.quality_width
-    return default_spec(*sizes, width, options.hidden_layers, options.activation)
+    return default_spec(*sizes, width, options.num_hidden_layers, options.activation)
 
 
 def _plans(weights: Mapping[str, Tensor], spec: InrSpec) -> dict[str, Plan]:

@@ -151,7 +151,7 @@ def network_of(options: EncodeOptions, signal: Signal) -> InrSpec:
     """The network that the options ask for; with FREQUENCIES octaves for an image."""
     width = options.width or options.quality_width
     sizes = signal.in_features, signal.out_features
-    spec = default_spec(*sizes, width, options.hidden_layers, options.activation)
+    spec = default_spec(*sizes, width, options.num_hidden_layers, options.activation)
     if signal.kind != "image" or spec.frequencies > 0:
         return spec
     return replace(spec, frequencies=FREQUENCIES)

@@ -28,6 +28,8 @@ Progress = Callable[[float], None]
 
 WIDTHS = {"image": (64, 128), "occupancy": (64,)}
 """Neurons of a layer, by kind."""
+HIDDEN_LAYERS = 3
+"""Of the networks of the paper."""
 QUICK_STEPS = 200
 _PAPER_CODE: tuple[str, ...] = ("codec/*.py", "sparse/*.py")
 _RD_CODE = (*_PAPER_CODE, "fit/*.py", "coding.py", "config.py", "encoder.py", "search.py", "trained.py")
@@ -44,6 +46,7 @@ class RateOptions:
     Attributes:
         scale: of images; 0.5 is the half-resolution protocol.
         widths: of the networks; empty takes `WIDTHS`.
+        hidden_layers: of the networks.
         effort: of the default profile, 1 to 9.
         steps: of each fit; None takes the effort's.
         slopes: of our curve's points; empty takes those of `sweeps`.
@@ -52,6 +55,7 @@ class RateOptions:
 
     scale: float = 1.0
     widths: tuple[int, ...] = ()
+    hidden_layers: int = HIDDEN_LAYERS
     effort: int = 5
     steps: int | None = None
     slopes: tuple[float, ...] = ()
@@ -64,7 +68,7 @@ class RateOptions:
     def encode_options(self, width: int) -> EncodeOptions:
         """The options of a network's fit and coding; checks them."""
         steps = self.steps or (QUICK_STEPS if self.quick else EFFORT_STEPS.get(self.effort))
-        return EncodeOptions(effort=self.effort, width=width, steps=steps)
+        return EncodeOptions(effort=self.effort, width=width, hidden_layers=self.hidden_layers, steps=steps)
 
 
 @dataclass(frozen=True)
@@ -194,7 +198,7 @@ class _Runner:
         """A fitted network, and what its points depend on."""
         options = self._options.encode_options(width)
         features = (2, source.pixels.shape[2]) if source.kind == "image" else (3, 1)
-        spec = default_spec(*features, width, options.hidden_layers, options.activation)
+        spec = default_spec(*features, width, options.num_hidden_layers, options.activation)
         steps = {"steps": options.steps, "optimizer": options.optimizer, "seed": options.seed}
         key = {**source.key, "spec": asdict(spec), **steps}
 

@@ -59,7 +59,7 @@ def run(paths: list[str], quick: bool, on_progress: Callable[[float], None] | No
 def _of_input(path: str, quick: bool) -> list[ResultRow]:
     metric = "psnr" if kind_of(Path(path).suffix) == "image" else "iou"
     signal = make_signal(path)
-    options = EncodeOptions(width=WIDTH, steps=200 if quick else None)
+    options = EncodeOptions(width=WIDTH, hidden_layers=3, steps=200 if quick else None)
     fitted = fit_network(signal, options)
     seconds = fitted.result.seconds
     rows: list[ResultRow] = []

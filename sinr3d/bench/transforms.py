@@ -79,7 +79,7 @@ def run(
     signals = {Path(path).stem: _signal_of(path) for path in paths}
     coded, trained = sweep_gaussian(WIDTH, effort.dictionaries), []
     for done, (name, signal) in enumerate(signals.items()):
-        fitted = fit_network(signal, EncodeOptions(width=WIDTH, steps=effort.fit_steps))
+        fitted = fit_network(signal, EncodeOptions(width=WIDTH, hidden_layers=3, steps=effort.fit_steps))
         coded += sweep(name, fitted.spec, fitted.result.weights, signal, effort.dictionaries)
         if on_progress is not None:
             on_progress((done + 0.5) / len(signals))

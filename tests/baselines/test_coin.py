@@ -57,7 +57,7 @@ def test_quality_picks_a_published_network_and_a_width_another() -> None:
     assert [sizes(quality=q) for q in (0, 25, 50, 75, 100)] == list(coin.ARCHITECTURES.values())
     assert sizes(width=24) == (4, 24)
     assert sizes(width=24, hidden_layers=6) == (7, 24)
-    assert sizes(hidden_layers=6) == (7, 64)
+    assert sizes(hidden_layers=6) == (7, 45)  # as many weights as three layers of 64
 
 
 def test_a_fit_of_the_published_length_has_the_published_rate() -> None:
