@@ -171,7 +171,7 @@ def pair() -> tuple[ImageSignal, FittedSignal, Prior]:
     y, x = np.mgrid[0:32, 0:48] / 8
     waves = np.stack([np.sin(x + y), np.cos(x), np.sin(2 * y)], axis=-1)
     like, signal = (ImageSignal((127.5 + light * waves).astype(np.uint8)) for light in (90, 100))
-    before = fit_network(like, EncodeOptions(width=12, steps=300))
+    before = fit_network(like, EncodeOptions(width=12, hidden_layers=3, steps=300))
     options = FitOptions(steps=100, batch=1536, optimizer=OptimizerOptions(muon_lr=5e-4, adam_lr=2e-4))
     fitted = FittedSignal(before.spec, fit(before.spec, signal, options, start=before.result.weights))
     return signal, fitted, Prior(before.spec, before.result.weights, ORIGIN)
