@@ -274,7 +274,9 @@ def fit_network(
     fit_options = FitOptions(
         steps=options.fit_steps,
         batch=recipe.batch,
-        optimizer=OptimizerOptions(options.optimizer, muon_lr=recipe.fit_rate(options.fit_steps)),
+        optimizer=OptimizerOptions(
+            options.optimizer, muon_lr=recipe.fit_rate(options.fit_steps, spec.hidden_layers)
+        ),
         max_seconds=_half(options),
         seed=options.seed,
         device=device,

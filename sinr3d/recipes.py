@@ -21,6 +21,9 @@ class Recipe:
             -20 log10(1 - IoU).
         rated_steps: steps from which on the rate of a fit falls, as steps^-0.7: at 2e-3 a shape gains
             nothing beyond some thousand.
+        rated_layers: hidden layers from which on the rate of a fit falls, as 1 / layers: the network's change
+            in a step is the sum of its layers'. At the rate of three layers five of them end 1.2 dB lower on
+            kodim08 after 8,000 steps than after 3,000; other images and shapes bear it.
         rated_width: neurons from which on the rate of tuning falls, as width^-2: at the rate of (3, 64)
             a (3, 128) network of an image loses 2 dB.
     """
@@ -32,11 +35,13 @@ class Recipe:
     slope: float
     gain_db: float
     rated_steps: float = math.inf
+    rated_layers: float = math.inf
     rated_width: float = math.inf
 
-    def fit_rate(self, steps: int) -> float:
-        """The peak rate of a fit of so many steps."""
-        return self.muon_lr * min(1.0, self.rated_steps / steps) ** 0.7
+    def fit_rate(self, steps: int, hidden_layers: int) -> float:
+        """The peak rate of a fit of so many steps of a network so deep."""
+        by_steps = min(1.0, self.rated_steps / steps) ** 0.7
+        return self.muon_lr * by_steps * min(1.0, self.rated_layers / max(hidden_layers, 1))
 
     def tune_rate(self, width: int) -> float:
         """The peak rate of the tuning of a network so wide."""
@@ -45,7 +50,14 @@ class Recipe:
 
 RECIPES = {
     "image": Recipe(
-        batch=16384, muon_lr=5e-3, tune_lr=4e-3, usual_slope=3.0, slope=0.1, gain_db=3.3, rated_width=64
+        batch=16384,
+        muon_lr=5e-3,
+        tune_lr=4e-3,
+        usual_slope=3.0,
+        slope=0.1,
+        gain_db=3.3,
+        rated_layers=3,
+        rated_width=64,
     ),
     "occupancy": Recipe(
         batch=8192, muon_lr=2e-3, tune_lr=1e-3, usual_slope=1.0, slope=0.3, gain_db=7.0, rated_steps=3000
