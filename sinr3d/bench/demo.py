@@ -46,7 +46,7 @@ def run(
     files.write_bytes(str(folder / "original.ply"), mesh_io.mesh_bytes(mesh, ".ply"))
     signal = occupancy.OccupancySignal.from_mesh(mesh, 0, num_points=2_000_000)
     prepare_seconds = time.monotonic() - start
-    options = EncodeOptions(steps=steps, width=56)
+    options = EncodeOptions(steps=steps)
     fitted = fit_network(signal, options, None, on_progress)
     rows = []
     for profile, name in (("rd", "demo.sinr"), ("paper", "demo-paper.sinr")):
