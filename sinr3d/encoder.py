@@ -189,8 +189,11 @@ def _encode_for_target(
     probe, rest = _with_seconds(options, _PROBE_SECONDS), _with_seconds(options, 1 - _PROBE_SECONDS)
     probe = replace(probe, target_psnr=None, target_iou=None)
 
+    def finite_db(score: float) -> float:
+        return min(decibels(signal.metric, score), _LOSSLESS_DB)
+
     def reached(fitted: FittedSignal) -> float:
-        return min(decibels(signal.metric, fitted.result.score), _LOSSLESS_DB)
+        return finite_db(fitted.result.score)
 
     width = max(_MIN_WIDTH, round(_PROBE * default_width(options)))
     fitted = fit_network(signal, replace(probe, width=width), None, on_progress)
@@ -199,8 +202,7 @@ def _encode_for_target(
         coded = code_network(fitted, signal, probe, on_progress)
         if coded.interrupted:
             return coded
-        coded_db = min(decibels(signal.metric, coded.score), _LOSSLESS_DB)
-        coded_gain = _clamp(coded_db - reached(fitted), _CODED_GAIN_DB)
+        coded_gain = _clamp(finite_db(coded.score) - reached(fitted), _CODED_GAIN_DB)
     wanted, (low, high) = target_db + _MARGIN_DB - coded_gain, _TOLERANCE_DB
     tried = {width: fitted}
     for refits in range(_MAX_REFITS):
@@ -233,7 +235,7 @@ def _next_width(scores: Mapping[int, float], wanted: float, gain_db: float) -> i
     below = max((width for width in scores if scores[width] < wanted), default=None)
     above = min((width for width in scores if scores[width] >= wanted), default=None)
     if below and above and below < above:
-        gain_db = (scores[above] - scores[below]) / math.log2(above / below)
+        gain_db = _clamp((scores[above] - scores[below]) / math.log2(above / below), _GAIN_DB)
     elif len(scores) > 1:
         *_, before, last = scores
         gain_db = _clamp((scores[last] - scores[before]) / math.log2(last / before), _GAIN_DB)

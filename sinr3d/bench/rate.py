@@ -32,7 +32,16 @@ HIDDEN_LAYERS = 3
 """Of the networks of the paper."""
 QUICK_STEPS = 200
 _PAPER_CODE: tuple[str, ...] = ("codec/*.py", "sparse/*.py")
-_RD_CODE = (*_PAPER_CODE, "fit/*.py", "coding.py", "config.py", "encoder.py", "search.py", "trained.py")
+_RD_CODE = (
+    *_PAPER_CODE,
+    "fit/*.py",
+    "coding.py",
+    "config.py",
+    "encoder.py",
+    "recipes.py",
+    "search.py",
+    "trained.py",
+)
 _RIVALS_CODE: tuple[str, ...] = ("baselines/*.py",)
 _CODE = (_RD_CODE, _PAPER_CODE, _RIVALS_CODE)
 _FIT_UNITS, _RD_UNITS, _SIGNAL_UNITS = 20.0, 10.0, 40.0  # of progress; a weight coder's point is one

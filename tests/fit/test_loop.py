@@ -126,11 +126,13 @@ def test_two_worse_scores_lead_back_to_the_best_with_half_the_rates():
 
 
 def test_rates_that_are_too_high_are_found_out(monkeypatch: pytest.MonkeyPatch):
-    high = replace(OPTIONS, steps=200, optimizer=OptimizerOptions(muon_lr=0.02, adam_lr=0.05))
+    high = replace(OPTIONS, steps=200, optimizer=OptimizerOptions(muon_lr=0.02, adam_lr=0.01))
     slowed = [fit(SPEC, Ripple(), replace(high, seed=seed)) for seed in range(5)]
     monkeypatch.setattr(loop, "_PATIENCE", math.inf)
     stubborn = [fit(SPEC, Ripple(), replace(high, seed=seed)) for seed in range(5)]
     assert all(result.slowed < 1 for result in slowed)
+    for seed, result in enumerate(slowed):
+        assert result.score > Ripple().score(build(SPEC, seed)) + 3
     assert all(result.slowed == 1 for result in stubborn)
     assert sum(r.score for r in slowed) / 5 > sum(r.score for r in stubborn) / 5 + 1
 
