@@ -1,14 +1,21 @@
 """Forms of the hidden matrices trained in the code domain, against plain networks of the same size."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from sinr3d.bench import transform_codes as codes
 from sinr3d.bench import transform_training as training
+from sinr3d.codec.entropy import support_bits
+from sinr3d.codec.tensors import Code, DensePlan, Plan, SinrCode, SinrPlan, decode_tensors, encode_tensors
+from sinr3d.codec.tune import TuneOptions, tune
 from sinr3d.fit.signal import Signal
+from sinr3d.inr.gradients import BatchLoss
+from sinr3d.inr.mlp import evaluate
 from sinr3d.inr.spec import default_spec
 from sinr3d.recipes import RECIPES
 
@@ -17,6 +24,7 @@ PLAIN = "dense"
 STEPS = (0.1, 0.2)
 """Of the rounding, in root mean squares."""
 _ADAM, _ROUNDING_ADAM, _ROUNDING_MUON = 2e-3, 3e-4, 1e-3
+_RECHOSEN = 0.6  # of the rounding phase
 _WIDTHS = (1, 3 / 4, 1 / 2)  # of the plain networks, of the width given
 
 
@@ -65,6 +73,7 @@ def contest(name: str, signal: Signal, width: int, num_atoms: int, schedule: Sch
     """Trains every form for the same steps; all but SINR and regression from the initialisation on.
 
     Those two code the plain network of the same width after its float phase and share the rounding phase.
+    SINR is tuned by the codec itself, with its supports fixed and chosen again.
     """
     points: list[TrainedPoint] = []
     for contestant in _contestants(width):
@@ -72,6 +81,8 @@ def contest(name: str, signal: Signal, width: int, num_atoms: int, schedule: Sch
         run = _train(run, signal, schedule.float_steps, rounding=False)
         points += _round(name, contestant.name, run, signal, schedule)
         if contestant.name == PLAIN and contestant.width == width:
+            for sparsity in (width // 8, width // 4):
+                points += _tune_sinr(name, run, signal, schedule, num_atoms, sparsity)
             for form, coded in _recoded(run, num_atoms):
                 points += _round(name, form, coded, signal, schedule)
     return with_gains(points)
@@ -97,11 +108,8 @@ def _contestants(width: int) -> list[_Contestant]:
 
 def _recoded(run: training.Run, num_atoms: int) -> list[tuple[str, training.Run]]:
     """The codes that need a trained network, of this one."""
-    width = run.spec.width
     trained = {name: form.weight().detach() for name, form in run.forms.items()}
-    makers: list[tuple[str, Callable[[Tensor], training.Form]]] = [
-        (f"SINR, s = {s}", lambda m, s=s: training.Sinr(m, num_atoms, s)) for s in (width // 8, width // 4)
-    ]
+    makers: list[tuple[str, Callable[[Tensor], training.Form]]] = []
     for rounds in (2, 4):
         setting = (16, min(num_atoms, 4096), rounds)
         makers.append(
@@ -137,6 +145,50 @@ def _round(name: str, form: str, run: training.Run, signal: Signal, schedule: Sc
         size = rounded.bits() / 8
         points.append(TrainedPoint(name, form, run.spec.width, step, size, before, after, None))
     return points
+
+
+def _tune_sinr(
+    name: str, run: training.Run, signal: Signal, schedule: Schedule, num_atoms: int, sparsity: int
+) -> list[TrainedPoint]:
+    """The paper's code of the hidden matrices, tuned by `codec/tune.py` for distortion alone."""
+    spec, batch_loss = run.spec, BatchLoss(run.spec)
+    weights = {key: value.detach() for key, value in run.weights(rounding=False).items()}
+
+    def judge(values: Mapping[str, Tensor]) -> float:
+        with torch.no_grad():
+            return signal.score(lambda coords: evaluate(spec, values, coords))
+
+    def loss(values: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+        coords, targets = signal.sample(training.BATCH, generator)
+        return batch_loss(values, coords, targets, signal.loss)
+
+    edges = {key: DensePlan(training.edge_step(value)) for key, value in run.rest.items()}
+    fine: dict[str, Plan] = {key: SinrPlan(num_atoms, sparsity) for key in run.forms}
+    pursued = encode_tensors(weights, spec, {**edges, **fine}).codes
+    points = []
+    for ratio in STEPS:
+        plans: dict[str, Plan] = dict(edges)
+        for key in run.forms:
+            code = pursued[key]
+            assert isinstance(code, SinrCode)
+            size = code.step * math.sqrt(np.square(code.symbols, dtype=np.float64).mean())
+            plans[key] = SinrPlan(num_atoms, sparsity, ratio * size)
+        coded = encode_tensors(weights, spec, plans)
+        for words, rechosen in (("", 0.0), (", supports chosen again", _RECHOSEN)):
+            how = TuneOptions(schedule.rounding_steps, muon_lr=_ROUNDING_MUON, rechosen=rechosen)
+            network = tune(coded, weights, loss, judge, how).network
+            form = f"SINR, s = {sparsity}{words}"
+            before, after = judge(weights), judge(decode_tensors(network))
+            size = sum(_ideal_bits(code) for code in network.codes.values()) / 8
+            points.append(TrainedPoint(name, form, spec.width, ratio, size, before, after, None))
+    return points
+
+
+def _ideal_bits(code: Code) -> float:
+    support = 0.0
+    if isinstance(code, SinrCode):
+        support = len(code.support) * support_bits(code.num_atoms, code.support.shape[1])
+    return support + codes.entropy_bits(code.symbols)
 
 
 def with_gains(points: list[TrainedPoint]) -> list[TrainedPoint]:

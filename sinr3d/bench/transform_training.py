@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from sinr3d.bench import transform_codes as codes
-from sinr3d.codec.entropy import support_bits
 from sinr3d.fit.signal import Signal
 from sinr3d.inr.mlp import build, evaluate
 from sinr3d.inr.spec import InrSpec, tensor_shapes
 from sinr3d.optim import Muon
 
-_BATCH = 8192
+BATCH = 8192
 _EDGE_LEVELS = 2047  # 12 bits for every tensor that is not a hidden matrix
 _REFRESH = 25  # steps between two searches of the sections' atoms
 
@@ -106,25 +105,6 @@ class SeededSupport(Form):
         return parameter.detach()[self.mask > 0]
 
 
-class Sinr(Form):
-    """The paper's code of a trained matrix: supports by OMP and then fixed, values trained."""
-
-    def __init__(self, trained: Tensor, num_atoms: int, sparsity: int) -> None:
-        # Long atoms and small values, so that the rates of plain weights suit the values too.
-        self.atoms = codes.unit_atoms(trained.shape[0], num_atoms) * math.sqrt(trained.shape[0])
-        norm = math.sqrt(trained.shape[0])
-        found = codes.pursue(trained.T.numpy(), self.atoms / norm, sparsity)
-        self.chosen = self.atoms[found.support]
-        self.index_bits = len(found.support) * support_bits(num_atoms, sparsity)
-        super().__init__([(found.values / norm).float()])
-
-    def weight(self) -> Tensor:
-        return torch.einsum("nk,nkl->ln", self.rounded()[0], self.chosen)
-
-    def bits(self) -> float:
-        return super().bits() + self.index_bits
-
-
 class Regression(Form):
     """Sections as sums of atoms with fixed coefficients; the atoms are searched again every few steps."""
 
@@ -167,12 +147,12 @@ class Run:
 
     def weights(self, *, rounding: bool) -> dict[str, Tensor]:
         """All tensors, differentiable."""
-        rest = {k: _straight_through(v, _edge_step(v)) if rounding else v for k, v in self.rest.items()}
+        rest = {k: _straight_through(v, edge_step(v)) if rounding else v for k, v in self.rest.items()}
         return {**self.seeded, **rest, **{name: form.weight() for name, form in self.forms.items()}}
 
     def bits(self) -> float:
         """Ideal bits of everything stored."""
-        edges = (codes.entropy_bits((v / _edge_step(v)).round().numpy()) for v in self.rest.values())
+        edges = (codes.entropy_bits((v / edge_step(v)).round().numpy()) for v in self.rest.values())
         with torch.no_grad():
             return sum(edges) + sum(form.bits() for form in self.forms.values())
 
@@ -205,11 +185,7 @@ def train(run: Run, signal: Signal, steps: int, muon: float, adam: float, *, rou
     rest = {name: values.requires_grad_() for name, values in run.rest.items()}
     trained = Run(run.spec, run.forms, rest, run.seeded)
     matrices = [p for form in run.forms.values() for p in form.parameters]
-    values = [form.parameters[0] for form in run.forms.values() if isinstance(form, Sinr)]
-    if values:  # coefficients of unrelated atoms are no matrix: nothing for Muon
-        matrices = []
-    rest_values = [*rest.values(), *values]
-    optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(rest_values, lr=adam, betas=(0.9, 0.99))]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(rest.values(), lr=adam, betas=(0.9, 0.99))]
     if matrices:
         optimizers.append(Muon(matrices, lr=muon))
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
@@ -221,7 +197,7 @@ def train(run: Run, signal: Signal, steps: int, muon: float, adam: float, *, rou
             optimizer.zero_grad()
         if rounding and step % _REFRESH == 0:
             _refresh(trained)
-        coords, targets = signal.sample(_BATCH, generator)
+        coords, targets = signal.sample(BATCH, generator)
         signal.loss(evaluate(run.spec, trained.weights(rounding=rounding), coords), targets).backward()
         for optimizer in optimizers:
             optimizer.step()
@@ -237,6 +213,11 @@ def score(run: Run, signal: Signal, *, rounding: bool) -> float:
         return signal.score(lambda coords: evaluate(run.spec, weights, coords))
 
 
+def edge_step(values: Tensor) -> float:
+    """The step of a tensor that is not a hidden matrix: 12 bits."""
+    return float(values.detach().abs().max().clamp(min=1e-12)) / _EDGE_LEVELS
+
+
 def _refresh(run: Run) -> None:
     for form in run.forms.values():
         form.refresh()
@@ -244,7 +225,3 @@ def _refresh(run: Run) -> None:
 
 def _straight_through(values: Tensor, step: float) -> Tensor:
     return values + ((values / step).round() * step - values).detach()
-
-
-def _edge_step(values: Tensor) -> float:
-    return float(values.detach().abs().max().clamp(min=1e-12)) / _EDGE_LEVELS

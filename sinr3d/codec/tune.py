@@ -4,10 +4,12 @@
             --code lengths of the coder, linear between integers--> R            minimize D + lambda R
 
 A dense tensor's latents are its values, a sparse one's its coefficients on a fixed support; tables stay.
-The steps stay as the plan has them, fine in comparison with what lambda asks for: the rate term itself drives
-weights together around zero, which costs less distortion than coarse steps. Rounding in the forward pass with
-its gradient taken as 1 is the straight-through estimator (Bengio et al. 2013, section 3). Code lengths come
-from the models of the coder (`codec/rates.py`), taken anew as the symbols change.
+Supports may be chosen again first: the latents are then the matrix itself, and the pursuit that codes it
+takes the place of rounding. The steps stay as the plan has them, fine in comparison with what lambda asks
+for: the rate term itself drives weights together around zero, which costs less distortion than coarse steps.
+Rounding in the forward pass with its gradient taken as 1 is the straight-through estimator (Bengio et al.
+2013, section 3); it is on from the first step, as no annealing of it was better (docs/transforms.md). Code
+lengths come from the models of the coder (`codec/rates.py`), taken anew as the symbols change.
 """
 
 import math
@@ -27,7 +29,9 @@ from sinr3d.codec.tensors import (
     CodedNetwork,
     DenseCode,
     SinrCode,
+    SinrPlan,
     decode_tensor,
+    encode_tensor,
     from_vectors,
     vector_length,
 )
@@ -40,7 +44,8 @@ Loss = Callable[[Mapping[str, Tensor], torch.Generator], Tensor]
 
 _JUDGED = 0.1  # share of the steps, the last ones, from which the best is kept
 _JUDGEMENTS = 8
-_REFRESH = 100  # steps between two readings of the code lengths
+_READ_EVERY = 100  # steps between two readings of the code lengths
+_CHOOSE_EVERY = 25  # steps between two choices of the supports
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class TuneOptions:
         optimizer: "muon", or "adam" for all latents.
         muon_lr: peak rate of Muon, for dense hidden matrices, in weights.
         adam_lr: peak rate of Adam, for all other latents, in weights.
+        rechosen: share of the steps, the first ones, in which supports are chosen again and again; 0 keeps
+            those of the codes.
         seed: of the batches.
         device: where to tune.
     """
@@ -64,8 +71,14 @@ class TuneOptions:
     optimizer: str = "muon"
     muon_lr: float = 4e-3
     adam_lr: float = 2e-3
+    rechosen: float = 0.0
     seed: int = 0
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Refuses supports that change while the best is looked for."""
+        if not 0 <= self.rechosen <= 1 - _JUDGED:
+            raise ValueError(f"rechosen is 0 to {1 - _JUDGED}, got {self.rechosen}")
 
 
 @dataclass(frozen=True)
@@ -92,15 +105,17 @@ def tune(
     """Trains the symbols of a coded network for distortion + slope * bits.
 
     Args:
-        network: codes to begin with; steps and supports stay.
-        weights: float32 tensors before rounding, where dense latents begin.
+        network: codes to begin with; steps stay, and supports where the options do not say otherwise.
+        weights: float32 tensors before rounding, where dense latents begin, and matrices whose supports are
+            chosen again.
         loss: D on a batch.
         judge: a score of decoded weights, larger is better; the best of the last tenth is kept.
         options: steps, slope and rates.
         on_progress: called with the number of steps done.
 
     Returns:
-        The same network with other symbols. Ctrl-C ends the tuning and keeps what it has.
+        The same network with other symbols, and other supports if asked. Ctrl-C ends the tuning and
+        keeps what it has.
     """
     if options.steps == 0:
         return Tuned(network, False)
@@ -110,6 +125,8 @@ def tune(
     best, best_score = network, float("-inf")
     try:
         while progress < 1.0:
+            if progress >= options.rechosen:
+                run.keep_supports()
             run.take_step(loss, generator, step, progress)
             step += 1
             progress = step / options.steps
@@ -133,9 +150,7 @@ class _Run:
     def __init__(self, network: CodedNetwork, weights: Mapping[str, Tensor], options: TuneOptions) -> None:
         self.start, self.options = network, options
         self.latents = {
-            tensor.name: _latent(
-                network.codes[tensor.name], tensor, weights[tensor.name], network.seed, options.device
-            )
+            tensor.name: self._latent(network.codes[tensor.name], tensor, weights[tensor.name])
             for tensor in tensor_shapes(network.spec)
             if tensor.role != "table"
         }
@@ -149,9 +164,9 @@ class _Run:
         self.optimizers = self._make_optimizers()
 
     def take_step(self, loss: Loss, generator: torch.Generator, step: int, progress: float) -> None:
-        if step % _REFRESH == 0:
-            for latent in self.latents.values():
-                latent.read_lengths()
+        for latent in self.latents.values():
+            if step % latent.read_every == 0:
+                latent.read()
         set_cosine_rate(self.optimizers, progress)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
@@ -172,13 +187,26 @@ class _Run:
         """The codes of now."""
         codes: dict[str, Code] = dict(self.start.codes)
         for name, latent in self.latents.items():
-            codes[name] = replace(codes[name], symbols=latent.symbols())
+            codes[name] = latent.code()
         return replace(self.start, codes=codes)
+
+    def keep_supports(self) -> None:
+        """Goes on with the coefficients of supports that were chosen until now."""
+        pursued = {name: latent for name, latent in self.latents.items() if isinstance(latent, _Pursued)}
+        if not pursued:
+            return
+        for name, latent in pursued.items():
+            latent.read()
+            self.latents[name] = _Sinr(latent.chosen, latent.tensor, self.start.seed, self.options.device)
+            self.latents[name].read()
+        self.optimizers = self._make_optimizers()
 
     def _make_optimizers(self) -> list[torch.optim.Optimizer]:
         with_muon = self.options.optimizer == "muon"
         hidden = {t.name for t in tensor_shapes(self.start.spec) if t.role == "hidden" and with_muon}
-        matrices = [x for name, x in self.latents.items() if name in hidden and isinstance(x, _Dense)]
+        matrices = [
+            x for name, x in self.latents.items() if name in hidden and isinstance(x, _Dense | _Pursued)
+        ]
         rest = [x for x in self.latents.values() if x not in matrices]
         optimizers: list[torch.optim.Optimizer] = []
         if rest:
@@ -191,6 +219,16 @@ class _Run:
             for group in optimizer.param_groups:
                 group["initial_lr"] = group["lr"]
         return optimizers
+
+    def _latent(self, code: Code, tensor: TensorShape, weights: Tensor) -> "_Latent":
+        device, seed = self.options.device, self.start.seed
+        values = weights.detach().clone().float().to(device)
+        if isinstance(code, DenseCode):
+            return _Dense(values, code.step)
+        assert isinstance(code, SinrCode), "trellises and half floats are not tuned"
+        if self.options.rechosen > 0:
+            return _Pursued(values, code, tensor, seed)
+        return _Sinr(code, tensor, seed, device)
 
 
 class _Round(torch.autograd.Function):
@@ -212,15 +250,16 @@ class _Latent:
         values: the trained numbers, in the shape of the symbols.
         step: their quantizer's.
         scale: change of a value that changes a weight by one, for the rate of Adam.
+        read_every: steps between two readings of what training does not move.
     """
 
-    scale = 1.0
+    scale, read_every = 1.0, _READ_EVERY
 
     def __init__(self, values: Tensor, step: float) -> None:
         self.values, self.step = values.requires_grad_(), step
         self.lengths = torch.zeros(3)
 
-    def read_lengths(self) -> None:
+    def read(self) -> None:
         """Takes the coder's code lengths of the present symbols."""
         lengths = np.atleast_2d(code_lengths(self.symbols()))[0]
         self.lengths = torch.from_numpy(lengths).to(self.values)
@@ -244,6 +283,10 @@ class _Latent:
         symbols = torch.round(self.values.detach() / self.step).clamp(-MAX_SYMBOL, MAX_SYMBOL)
         return symbols.int().cpu().numpy()
 
+    def code(self) -> Code:
+        """The code of now."""
+        raise NotImplementedError
+
     def decode(self) -> Tensor:
         """The weights that they stand for."""
         raise NotImplementedError
@@ -251,6 +294,9 @@ class _Latent:
 
 class _Dense(_Latent):
     """w = q step."""
+
+    def code(self) -> Code:
+        return DenseCode(self.symbols(), self.step)
 
     def decode(self) -> Tensor:
         return self.rounded()
@@ -260,18 +306,45 @@ class _Sinr(_Latent):
     """w = A x with x = q step on a fixed support."""
 
     def __init__(self, code: SinrCode, tensor: TensorShape, seed: int, device: str) -> None:
-        self.tensor, length = tensor, vector_length(tensor)
+        self.start, self.tensor, length = code, tensor, vector_length(tensor)
         unit = np.stack([atoms(length, row, seed) for row in code.support]).astype(np.float32) * ATOM_SCALE
         self.atoms = torch.from_numpy(unit).to(device)  # (n, s, k1)
         self.scale = 1.0 / math.sqrt(code.support.shape[1])
         super().__init__(torch.from_numpy(code.symbols.astype(np.float32)).to(device) * code.step, code.step)
 
+    def code(self) -> Code:
+        return replace(self.start, symbols=self.symbols())
+
     def decode(self) -> Tensor:
         return from_vectors(torch.einsum("ns,nsk->nk", self.rounded(), self.atoms), self.tensor)
 
 
-def _latent(code: Code, tensor: TensorShape, weights: Tensor, seed: int, device: str) -> _Latent:
-    if isinstance(code, DenseCode):
-        return _Dense(weights.detach().clone().float().to(device), code.step)
-    assert isinstance(code, SinrCode), "trellises and half floats are not tuned"
-    return _Sinr(code, tensor, seed, device)
+class _Pursued(_Latent):
+    """The matrix itself, decoded as its sparse code, which is chosen again every few steps.
+
+    Between two choices the distance to the code stays: gradients pass the pursuit straight through.
+    """
+
+    read_every = _CHOOSE_EVERY
+
+    def __init__(self, weights: Tensor, code: SinrCode, tensor: TensorShape, seed: int) -> None:
+        self.chosen, self.tensor, self.seed = code, tensor, seed
+        self.plan = SinrPlan(code.num_atoms, code.support.shape[1], code.step)
+        self.distance = torch.zeros_like(weights)
+        super().__init__(weights, code.step)
+
+    def read(self) -> None:
+        values = self.values.detach()
+        code = encode_tensor(values.cpu(), self.tensor, self.plan, self.seed)
+        assert isinstance(code, SinrCode)
+        self.chosen = code
+        self.distance = torch.from_numpy(decode_tensor(code, self.tensor, self.seed)).to(values) - values
+
+    def bits(self) -> Tensor:
+        return self.values.new_zeros(())  # of coefficients there are as many, whichever the support
+
+    def code(self) -> Code:
+        return self.chosen
+
+    def decode(self) -> Tensor:
+        return self.values + self.distance

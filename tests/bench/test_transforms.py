@@ -108,7 +108,6 @@ def signal() -> ImageSignal:
         lambda m, seed: training.LowRank(m, 4, seed),
         lambda m, seed: training.SeededBasis(m, 4, seed),
         lambda m, seed: training.SeededSupport(m, 4, seed),
-        lambda m, _: training.Sinr(m, 128, 3),
         lambda m, _: training.Regression(m, 4, 256, 1),
     ],
 )

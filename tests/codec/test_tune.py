@@ -78,15 +78,34 @@ def test_supports_and_steps_stay() -> None:
             assert (other.symbols != code.symbols).any()
 
 
+def test_supports_chosen_again_are_others_and_better() -> None:
+    before, fixed = tuned(SPARSE, steps=300)
+    _, chosen = tuned(SPARSE, steps=300, rechosen=0.3, muon_lr=1e-3)
+    first, last = (network.codes["hidden.0.weight"] for network in (before, chosen))
+    assert isinstance(first, SinrCode)
+    assert isinstance(last, SinrCode)
+    assert last.support.shape == first.support.shape
+    assert (np.diff(last.support, axis=1) > 0).all()
+    assert (last.support != first.support).mean() > 0.1
+    assert score(decode_tensors(chosen)) > score(decode_tensors(fixed)) + 0.5
+
+
+def test_supports_do_not_change_while_the_best_is_looked_for() -> None:
+    with pytest.raises(ValueError, match=r"rechosen is 0 to 0\.9, got 1"):
+        TuneOptions(rechosen=1.0)
+
+
+@pytest.mark.parametrize("rechosen", [0.0, 0.5])
 @pytest.mark.parametrize("plans", [DENSE, SPARSE], ids=["dense", "sparse"])
-def test_the_score_it_was_judged_by_is_that_of_the_file(plans: dict[str, Plan]) -> None:
+def test_the_score_it_was_judged_by_is_that_of_the_file(plans: dict[str, Plan], rechosen: float) -> None:
     judged: list[float] = []
 
     def judge(weights: dict[str, torch.Tensor]) -> float:
         judged.append(score(weights))
         return judged[-1]
 
-    network = tune(encode_tensors(START, SPEC, plans), START, loss, judge, TuneOptions(steps=40)).network
+    how = TuneOptions(steps=40, rechosen=rechosen)
+    network = tune(encode_tensors(START, SPEC, plans), START, loss, judge, how).network
     assert score(decode_tensors(network)) == pytest.approx(max(judged), abs=1e-3)
 
 
@@ -115,13 +134,14 @@ def test_a_time_budget_ends_the_tuning() -> None:
     assert not after.interrupted
 
 
-def test_an_interrupted_tuning_keeps_what_it_has() -> None:
+@pytest.mark.parametrize(("plans", "rechosen"), [(DENSE, 0.0), (SPARSE, 0.8)], ids=["dense", "sparse"])
+def test_an_interrupted_tuning_keeps_what_it_has(plans: dict[str, Plan], rechosen: float) -> None:
     def interrupt(step: int) -> None:
         if step == 100:
             raise KeyboardInterrupt
 
-    before = encode_tensors(START, SPEC, DENSE)
-    after = tune(before, START, loss, score, TuneOptions(steps=150), interrupt)
+    before = encode_tensors(START, SPEC, plans)
+    after = tune(before, START, loss, score, TuneOptions(steps=150, rechosen=rechosen), interrupt)
     assert after.interrupted
     assert score(decode_tensors(after.network)) > score(decode_tensors(before)) + 5
 
