@@ -25,6 +25,7 @@ STEPS = (0.1, 0.2)
 """Of the rounding, in root mean squares."""
 _ADAM, _ROUNDING_ADAM, _ROUNDING_MUON = 2e-3, 3e-4, 1e-3
 _RECHOSEN = 0.6  # of the rounding phase
+_SINR_ADAM, _SINR_MUON = 4e-4, 3e-4  # of its values, and of matrices while supports are chosen
 _WIDTHS = (1, 3 / 4, 1 / 2)  # of the plain networks, of the width given
 
 
@@ -175,7 +176,9 @@ def _tune_sinr(
             plans[key] = SinrPlan(num_atoms, sparsity, ratio * size)
         coded = encode_tensors(weights, spec, plans)
         for words, rechosen in (("", 0.0), (", supports chosen again", _RECHOSEN)):
-            how = TuneOptions(schedule.rounding_steps, muon_lr=_ROUNDING_MUON, rechosen=rechosen)
+            how = TuneOptions(
+                schedule.rounding_steps, muon_lr=_SINR_MUON, adam_lr=_SINR_ADAM, rechosen=rechosen
+            )
             network = tune(coded, weights, loss, judge, how).network
             form = f"SINR, s = {sparsity}{words}"
             before, after = judge(weights), judge(decode_tensors(network))
