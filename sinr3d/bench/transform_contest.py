@@ -10,12 +10,12 @@ from torch import Tensor
 
 from sinr3d.bench import transform_codes as codes
 from sinr3d.bench import transform_training as training
+from sinr3d.bench.sweeps import judge_of
 from sinr3d.codec.entropy import support_bits
 from sinr3d.codec.tensors import Code, DensePlan, Plan, SinrCode, SinrPlan, decode_tensors, encode_tensors
 from sinr3d.codec.tune import TuneOptions, tune
 from sinr3d.fit.signal import Signal
 from sinr3d.inr.gradients import BatchLoss
-from sinr3d.inr.mlp import evaluate
 from sinr3d.inr.spec import default_spec
 from sinr3d.recipes import RECIPES
 
@@ -108,18 +108,16 @@ def _contestants(width: int) -> list[_Contestant]:
 
 
 def _recoded(run: training.Run, num_atoms: int) -> list[tuple[str, training.Run]]:
-    """The codes that need a trained network, of this one."""
+    """Sparse regressions of this trained network."""
     trained = {name: form.weight().detach() for name, form in run.forms.items()}
-    makers: list[tuple[str, Callable[[Tensor], training.Form]]] = []
+    found = []
     for rounds in (2, 4):
-        setting = (16, min(num_atoms, 4096), rounds)
-        makers.append(
-            (f"regression, {rounds} of 16", lambda m, setting=setting: training.Regression(m, *setting))
-        )
-    return [
-        (name, replace(run, forms={key: make(matrix) for key, matrix in trained.items()}))
-        for name, make in makers
-    ]
+        forms: dict[str, training.Form] = {
+            name: training.Regression(matrix, 16, min(num_atoms, 4096), rounds)
+            for name, matrix in trained.items()
+        }
+        found.append((f"regression, {rounds} of 16", replace(run, forms=forms)))
+    return found
 
 
 def _start(contestant: _Contestant, signal: Signal) -> training.Run:
@@ -154,10 +152,8 @@ def _tune_sinr(
     """The paper's code of the hidden matrices, tuned by `codec/tune.py` for distortion alone."""
     spec, batch_loss = run.spec, BatchLoss(run.spec)
     weights = {key: value.detach() for key, value in run.weights(rounding=False).items()}
-
-    def judge(values: Mapping[str, Tensor]) -> float:
-        with torch.no_grad():
-            return signal.score(lambda coords: evaluate(spec, values, coords))
+    judge = judge_of(spec, lambda: signal)
+    before = judge(weights)
 
     def loss(values: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
         coords, targets = signal.sample(training.BATCH, generator)
@@ -181,7 +177,7 @@ def _tune_sinr(
             )
             network = tune(coded, weights, loss, judge, how).network
             form = f"SINR, s = {sparsity}{words}"
-            before, after = judge(weights), judge(decode_tensors(network))
+            after = judge(decode_tensors(network))
             size = sum(_ideal_bits(code) for code in network.codes.values()) / 8
             points.append(TrainedPoint(name, form, spec.width, ratio, size, before, after, None))
     return points

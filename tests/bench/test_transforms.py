@@ -150,6 +150,12 @@ def test_the_comparison_end_to_end(
         point.transform for point in result.coded
     }
     assert all(point.score is not None for point in result.coded if point.input == "photo")
+    sinr = [point for point in result.trained if point.form.startswith("SINR")]
+    assert {point.form for point in sinr} == {
+        f"SINR, s = {s}{words}" for s in (1, 2) for words in ("", ", supports chosen again")
+    }
+    index_bytes = 3 * 8 * math.log2(64) / 8  # of one atom for each column of three matrices
+    assert all(point.num_bytes > index_bytes for point in sinr)
     with (tmp_path / "out" / "transforms.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(result.coded)
     assert (tmp_path / "out" / "transforms.png").stat().st_size > 5000
