@@ -8,8 +8,9 @@ Supports may be chosen again first: the latents are then the matrix itself, and 
 takes the place of rounding. The steps stay as the plan has them, fine in comparison with what lambda asks
 for: the rate term itself drives weights together around zero, which costs less distortion than coarse steps.
 Rounding in the forward pass with its gradient taken as 1 is the straight-through estimator (Bengio et al.
-2013, section 3); it is on from the first step, as no annealing of it was better (docs/transforms.md). Code
-lengths come from the models of the coder (`codec/rates.py`), taken anew as the symbols change.
+2013, section 3); it is on from the first step unless it is to be annealed, which gained nothing
+(docs/transforms.md). Code lengths come from the models of the coder (`codec/rates.py`), taken anew as the
+symbols change.
 """
 
 import math
@@ -61,6 +62,8 @@ class TuneOptions:
         adam_lr: peak rate of Adam, for all other latents, in weights.
         rechosen: share of the steps, the first ones, in which supports are chosen again and again; 0 keeps
             those of the codes.
+        annealed: share of the steps, the first ones, over which rounding is blended in, evenly; 0 rounds from
+            the first step on.
         seed: of the batches.
         device: where to tune.
     """
@@ -72,13 +75,15 @@ class TuneOptions:
     muon_lr: float = 4e-3
     adam_lr: float = 2e-3
     rechosen: float = 0.0
+    annealed: float = 0.0
     seed: int = 0
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        """Refuses supports that change while the best is looked for."""
-        if not 0 <= self.rechosen <= 1 - _JUDGED:
-            raise ValueError(f"rechosen is 0 to {1 - _JUDGED}, got {self.rechosen}")
+        """Refuses supports and rounding that still change while the best is looked for."""
+        for name, share in (("rechosen", self.rechosen), ("annealed", self.annealed)):
+            if not 0 <= share <= 1 - _JUDGED:
+                raise ValueError(f"{name} is 0 to {1 - _JUDGED}, got {share}")
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,7 @@ class _Run:
 
     def take_step(self, loss: Loss, generator: torch.Generator, step: int, progress: float) -> None:
         for latent in self.latents.values():
+            latent.hardness = min(1.0, progress / self.options.annealed) if self.options.annealed else 1.0
             if step % latent.read_every == 0:
                 latent.read()
         set_cosine_rate(self.optimizers, progress)
@@ -251,9 +257,10 @@ class _Latent:
         step: their quantizer's.
         scale: change of a value that changes a weight by one, for the rate of Adam.
         read_every: steps between two readings of what training does not move.
+        hardness: share of the rounding that is applied, 0 to 1.
     """
 
-    scale, read_every = 1.0, _READ_EVERY
+    scale, read_every, hardness = 1.0, _READ_EVERY, 1.0
 
     def __init__(self, values: Tensor, step: float) -> None:
         self.values, self.step = values.requires_grad_(), step
@@ -274,9 +281,11 @@ class _Latent:
         return (low + (place - below) * (high - low)).sum()
 
     def rounded(self) -> Tensor:
-        """The values as the file has them."""
+        """The values as the file has them; on the way there while rounding is annealed."""
         rounded: Tensor = _Round.apply(self.values / self.step)  # pyright: ignore[reportAssignmentType]
-        return rounded * self.step
+        if self.hardness == 1.0:
+            return rounded * self.step
+        return torch.lerp(self.values, rounded * self.step, self.hardness)
 
     def symbols(self) -> np.ndarray:
         """The symbols, int32."""

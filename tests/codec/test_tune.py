@@ -90,9 +90,26 @@ def test_supports_chosen_again_are_others_and_better() -> None:
     assert score(decode_tensors(chosen)) > score(decode_tensors(fixed)) + 0.5
 
 
-def test_supports_do_not_change_while_the_best_is_looked_for() -> None:
-    with pytest.raises(ValueError, match=r"rechosen is 0 to 0\.9, got 1"):
-        TuneOptions(rechosen=1.0)
+@pytest.mark.parametrize("name", ["rechosen", "annealed"])
+def test_nothing_changes_its_kind_while_the_best_is_looked_for(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name} is 0 to 0\.9, got 1"):
+        TuneOptions(**{name: 1.0})  # pyright: ignore
+
+
+def test_annealed_rounding_begins_without_any_and_ends_whole() -> None:
+    coarse: dict[str, Plan] = {**DENSE, "hidden.0.weight": DensePlan(0.01)}
+    seen: list[bool] = []
+
+    def watched(weights: Mapping[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
+        places = weights["hidden.0.weight"].detach() / 0.01
+        seen.append(bool((places - places.round()).abs().max() < 1e-3))
+        return loss(weights, generator)
+
+    before = encode_tensors(START, SPEC, coarse)
+    how = TuneOptions(steps=150, annealed=0.5)
+    after = tune(before, START, watched, score, how).network
+    assert seen == [False] * 75 + [True] * 75
+    assert score(decode_tensors(after)) > score(decode_tensors(before)) + 5
 
 
 @pytest.mark.parametrize("rechosen", [0.0, 0.5])
