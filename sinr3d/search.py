@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import torch
@@ -19,7 +19,6 @@ from sinr3d.trained import Point, Trained
 
 CODER = "laws"
 """Entropy coder of the rd profile."""
-_TRELLIS_STEPS = (0.6, 0.57, 0.54)  # over those of a rounding of about the same error
 _COARSER = (1.5, 1.2, 1.08, 1.03, 1.015)
 _ROUNDING = 0.26  # what the steps alone may add to the loss, over slope * weights: finer than lambda asks for
 _LOSS_BATCHES = 8
@@ -43,7 +42,8 @@ def find_steps(trained: Trained, options: EncodeOptions) -> Point:
     """Codes weights without tuning: steps by sensitivity at the error that the target leaves.
 
     Steps follow one number, the output error (`codec/allocate.py`); it is searched against the target, or
-    against `trained.floor` where there is none. What is left is used up by coarser steps, a tensor at a time.
+    against `trained.floor` where there is none. Matrices that cost less along a trellis get one, and the
+    error is searched again. What is left is used up by coarser steps, a tensor at a time.
     """
     spec = trained.spec
     trained = replace(trained, weights=_sorted(trained.weights, trained))
@@ -59,32 +59,29 @@ def find_steps(trained: Trained, options: EncodeOptions) -> Point:
             return found.score >= floor
         return len(found.data) <= options.target_size
 
-    def plans_for(error: float) -> dict[str, Plan]:
-        return {**allocate.dense_plans(gains, trained.weights, spec, error), **trained.fixed}
+    def nearest(start: float, trellised: Collection[str] = ()) -> tuple[float, Point]:
+        """The largest error that keeps the score, or the smallest that keeps the size."""
 
-    if options.target_size is None:  # the largest error that keeps the score
-        found = allocate.search_error(lambda error: holds(point(plans_for(error))), start=1e-4)
-        error = found or 1e-9
-    else:  # the smallest error that keeps the size
-        found = allocate.search_error(lambda inverse: holds(point(plans_for(1 / inverse))), start=1e4)
-        error = 1 / (found or 1e-9)
-    best = point(plans_for(error))
-    if found is None:
+        def at(error: float) -> Point:
+            plans = allocate.dense_plans(gains, trained.weights, spec, error)
+            return point({**allocate.along_trellis(plans, trellised), **trained.fixed})
+
+        if options.target_size is None:
+            error = allocate.search_error(lambda error: holds(at(error)), start) or 1e-9
+        else:
+            error = 1 / (allocate.search_error(lambda inverse: holds(at(1 / inverse)), 1 / start) or 1e-9)
+        return error, at(error)
+
+    error, best = nearest(1e-4)
+    if not holds(best):
         return best
     if not options.progressive:  # a trellis cannot be cut into layers
-        best = _on_trellis(best, point, holds)
+        chosen = allocate.choose_trellised(best.plans, trained.weights, spec, trained.outputs)
+        _, trial = nearest(error, [name for name in chosen if name not in trained.fixed])
+        fills = options.target_size is not None
+        is_better = trial.score > best.score if fills else len(trial.data) < len(best.data)
+        best = trial if holds(trial) and is_better else best
     return best if target is None else _spend_rest(best, trained, options)
-
-
-def _on_trellis(
-    best: Point, point: Callable[[dict[str, Plan]], Point], holds: Callable[[Point], bool]
-) -> Point:
-    """The same with matrices on trellises, if that holds too, in fewer bytes or with less error."""
-    for factor in _TRELLIS_STEPS:
-        trial = point(allocate.on_trellis(best.plans, best.network.spec, factor))
-        if holds(trial) and (len(trial.data) < len(best.data) or trial.score > best.score):
-            return trial
-    return best
 
 
 def _spend_rest(best: Point, trained: Trained, options: EncodeOptions) -> Point:

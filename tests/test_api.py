@@ -418,6 +418,11 @@ def test_a_target_out_of_reach_is_refused_with_the_remedy(picture: np.ndarray):
         encoded(picture, target_psnr=60.0)
 
 
+def test_without_tuning_too_a_size_is_filled(picture: np.ndarray):
+    result = encoded(picture, target_size=700, width=24, steps=100)
+    assert 0.98 * 700 <= len(result.data) <= 700
+
+
 @pytest.mark.parametrize(("size", "width"), [(250, None), (400, None), (200, 12), (300, 12)])
 def test_a_size_target_is_never_exceeded_and_hardly_missed(picture: np.ndarray, size: int, width: int | None):
     result = encoded(picture, target_size=size, width=width, steps=30)

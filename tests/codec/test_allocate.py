@@ -10,8 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_files import FILES, IMAGE, integers
 
-from sinr3d.codec import allocate, quantizer
-from sinr3d.codec.allocate import Gains, dense_plans, measure_gains, search_error
+from sinr3d.codec import quantizer
+from sinr3d.codec.allocate import (
+    Gains,
+    along_trellis,
+    choose_trellised,
+    dense_plans,
+    measure_gains,
+    search_error,
+)
 from sinr3d.codec.entropy import support_bits
 from sinr3d.codec.pipeline import compress
 from sinr3d.codec.sections import pack_codes
@@ -23,7 +30,9 @@ from sinr3d.codec.tensors import (
     SinrCode,
     SinrPlan,
     TrellisPlan,
+    decode_tensor,
     decode_tensors,
+    encode_tensor,
     encode_tensors,
 )
 from sinr3d.inr.mlp import build, evaluate
@@ -139,13 +148,43 @@ def test_plans_of_a_scene() -> None:
     assert all(isinstance(plans[name], DensePlan) for name in tables)
 
 
-def test_trellises_take_the_place_of_dense_matrices_only() -> None:
+def test_a_trellis_takes_the_place_of_rounding_at_about_its_error() -> None:
     spec = InrSpec(2, 3, 60, 1)
-    plans: dict[str, Plan] = {t.name: DensePlan(2.0**-6) for t in tensor_shapes(spec)}
-    plans["hidden.0.weight"] = SinrPlan(512, 8, 2.0**-8)
-    changed = allocate.on_trellis(plans, spec, 0.5)
-    assert changed["first.weight"] == TrellisPlan(2.0**-7)
-    assert {name for name in plans if changed[name] != plans[name]} == {"first.weight", "last.weight"}
+    weights = build(spec).weights()
+    plans: dict[str, Plan] = {t.name: DensePlan(2.0**-9) for t in tensor_shapes(spec)}
+    changed = along_trellis(plans, ["first.weight", "hidden.0.weight"])
+    assert {name for name in plans if changed[name] != plans[name]} == {"first.weight", "hidden.0.weight"}
+    for name in ("first.weight", "hidden.0.weight"):
+        assert isinstance(changed[name], TrellisPlan)
+        rounded, trellis = (
+            float((encoded(weights, spec, name, p[name]) - weights[name]).square().mean())
+            for p in (plans, changed)
+        )
+        assert trellis == pytest.approx(rounded, rel=0.2)
+
+
+def test_each_matrix_gets_the_transform_that_costs_less() -> None:
+    spec = default_spec(2, 3, 48, 2)
+    weights = build(spec, seed=3).weights()
+
+    def outputs(moved: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return evaluate(spec, moved, PROBE)
+
+    gains = measure_gains(weights, spec, outputs)
+    plans = dense_plans(gains, weights, spec, 1e-6)
+    plans["hidden.1.weight"] = SinrPlan(512, 8, 2.0**-8)
+    chosen = choose_trellised(plans, weights, spec, outputs)
+    assert "hidden.0.weight" in chosen  # long paths of like values are what a trellis is for
+    assert set(chosen) <= {"first.weight", "hidden.0.weight", "last.weight"}
+    # A matrix that is all zero costs the same either way: it stays.
+    idle = {**weights, "last.weight": torch.zeros(3, 48)}
+    assert "last.weight" not in choose_trellised(plans, idle, spec, outputs)
+
+
+def encoded(weights: Mapping[str, torch.Tensor], spec: InrSpec, name: str, plan: Plan) -> torch.Tensor:
+    """One tensor as a plan leaves it."""
+    (tensor,) = (tensor for tensor in tensor_shapes(spec) if tensor.name == name)
+    return torch.from_numpy(decode_tensor(encode_tensor(weights[name], tensor, plan), tensor, 0))
 
 
 def test_supports_cost_what_is_estimated() -> None:
