@@ -25,7 +25,7 @@ from sinr3d.fit.loop import FitOptions, FitProgress, FitResult, fit
 from sinr3d.fit.optim import OptimizerOptions
 from sinr3d.fit.signal import Signal
 from sinr3d.inr.gradients import BatchLoss
-from sinr3d.inr.mlp import Weights, evaluate
+from sinr3d.inr.mlp import Weights, evaluate, even_start
 from sinr3d.inr.spec import InrSpec, default_spec
 from sinr3d.metrics import decibels
 from sinr3d.recipes import RECIPES
@@ -266,7 +266,7 @@ def fit_network(
     spec: InrSpec | None = None,
     on_progress: Callable[[FitProgress], None] | None = None,
 ) -> FittedSignal:
-    """Fits the network that the options ask for, or the one given."""
+    """Fits the network that the options ask for, or the one given, from an even start (`inr/mlp.py`)."""
     if spec is None:
         width = options.width or default_width(options)
         spec = default_spec(
@@ -285,7 +285,8 @@ def fit_network(
         half=options.half,
         compile=options.compile,
     )
-    return FittedSignal(spec, fit(spec, signal, fit_options, on_progress))
+    start = even_start(spec, options.seed)
+    return FittedSignal(spec, fit(spec, signal, fit_options, on_progress, start))
 
 
 def code_network(

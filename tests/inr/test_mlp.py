@@ -1,10 +1,12 @@
 """Networks: built from a seed, evaluated as a pure function, differentiable in every tensor."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
-from sinr3d.inr.mlp import Mlp, build, evaluate
+from sinr3d.inr.mlp import Mlp, build, evaluate, even_start
 from sinr3d.inr.spec import ACTIVATION_IDS, InrSpec, default_spec, tensor_shapes
 
 ACTIVATIONS = sorted(ACTIVATION_IDS)
@@ -36,6 +38,38 @@ def test_building_leaves_the_global_generator_alone():
     state = torch.get_rng_state()
     build(small("wire"), seed=1)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_even_start_is_that_of_the_seed_but_for_the_first_frequencies():
+    for activation in ACTIVATIONS:
+        spec = small(activation)
+        start, drawn = even_start(spec, seed=3), build(spec, seed=3).weights()
+        changed = [name for name in drawn if not torch.equal(start[name], drawn[name])]
+        assert changed == (["first.weight"] if activation == "sine" else [])
+    lifted = replace(default_spec(3, 2, 12), frequencies=2)
+    assert torch.equal(even_start(lifted)["first.weight"], build(lifted).weights()["first.weight"])
+
+
+def test_the_first_frequencies_of_an_even_start_follow_their_formula():
+    rows = 3 * even_start(small("sine"))["first.weight"].double()
+    phi = 1.2207440846057596  # phi^4 = phi + 1
+    for number, row in enumerate(rows, start=1):
+        first, *others = [(0.5 + number / phi**k) % 1 for k in (1, 2, 3)]
+        assert row.tolist() == pytest.approx([first, *(2 * f - 1 for f in others)], abs=1e-6)
+
+
+def test_an_even_start_leaves_no_part_of_the_frequencies_empty():
+    """Of 64 rows each sixteenth of the half plane gets 4 but one or two; of rows drawn at random 0 to 9."""
+
+    def counts(rows: Tensor) -> Tensor:
+        halved = rows * torch.where(rows[:, :1] < 0, -1, 1)  # a row and its negative are the same
+        cells = (torch.stack([4 * 2 * halved[:, 0], 2 * (2 * halved[:, 1] + 1)], 1)).long().clamp(0, 3)
+        return torch.bincount(4 * cells[:, 0] + cells[:, 1], minlength=16)
+
+    spec = default_spec(2, 3, 64)
+    assert int((counts(even_start(spec)["first.weight"]) - 4).abs().max()) <= 2
+    drawn = [counts(build(spec, seed).weights()["first.weight"]) for seed in range(20)]
+    assert sum(int((found - 4).abs().max()) for found in drawn) > 3 * len(drawn)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
