@@ -29,7 +29,7 @@ def run(
     """Runs a benchmark.
 
     Args:
-        name: "omp", "rule", "results", "rate", "transforms", "batch" or "nerf".
+        name: "omp", "rule", "results", "rate", "transforms", "seeded", "batch" or "nerf".
         inputs: files to work on; none for omp; a data set or none for nerf.
         output: folder for data and plots.
         quick: a smaller problem.
@@ -73,6 +73,11 @@ def run(
 
         compared = transforms.run(inputs, output, quick, on_progress)
         return transforms.render(compared), dataclasses.asdict(compared)
+    if name == "seeded":
+        from sinr3d.bench import seeded
+
+        points = seeded.run(inputs, output, quick, on_progress)
+        return seeded.render(points), [dataclasses.asdict(point) for point in points]
     from sinr3d.bench import results
 
     rows = results.run(inputs, quick, on_progress)

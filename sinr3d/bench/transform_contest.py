@@ -17,13 +17,11 @@ from sinr3d.codec.tune import TuneOptions, tune
 from sinr3d.fit.signal import Signal
 from sinr3d.inr.gradients import BatchLoss
 from sinr3d.inr.spec import default_spec
-from sinr3d.recipes import RECIPES
 
 LAYERS = 3
 PLAIN = "dense"
 STEPS = (0.1, 0.2)
 """Of the rounding, in root mean squares."""
-_ADAM, _ROUNDING_ADAM, _ROUNDING_MUON = 2e-3, 3e-4, 1e-3
 _RECHOSEN = 0.6  # of the rounding phase
 _SINR_ADAM, _SINR_MUON = 4e-4, 3e-4  # of its values, and of matrices while supports are chosen
 _WIDTHS = (1, 3 / 4, 1 / 2)  # of the plain networks, of the width given
@@ -78,8 +76,9 @@ def contest(name: str, signal: Signal, width: int, num_atoms: int, schedule: Sch
     """
     points: list[TrainedPoint] = []
     for contestant in _contestants(width):
-        run = _start(contestant, signal)
-        run = _train(run, signal, schedule.float_steps, rounding=False)
+        spec = default_spec(signal.in_features, signal.out_features, contestant.width, LAYERS)
+        run = training.start(spec, contestant.form, seeded=contestant.seeded)
+        run = training.fit(run, signal, schedule.float_steps)
         points += _round(name, contestant.name, run, signal, schedule)
         if contestant.name == PLAIN and contestant.width == width:
             for sparsity in (width // 8, width // 4):
@@ -120,26 +119,12 @@ def _recoded(run: training.Run, num_atoms: int) -> list[tuple[str, training.Run]
     return found
 
 
-def _start(contestant: _Contestant, signal: Signal) -> training.Run:
-    spec = default_spec(signal.in_features, signal.out_features, contestant.width, LAYERS)
-    return training.start(spec, contestant.form, seeded=contestant.seeded)
-
-
-def _train(run: training.Run, signal: Signal, steps: int, *, rounding: bool) -> training.Run:
-    if rounding:
-        return training.train(run, signal, steps, _ROUNDING_MUON, _ROUNDING_ADAM, rounding=True)
-    return training.train(run, signal, steps, RECIPES[signal.kind].muon_lr, _ADAM, rounding=False)
-
-
 def _round(name: str, form: str, run: training.Run, signal: Signal, schedule: Schedule) -> list[TrainedPoint]:
     points = []
     before = training.score(run, signal, rounding=False)
     has_steps = not any(isinstance(f, training.Regression) for f in run.forms.values())
     for step in STEPS if has_steps else STEPS[:1]:
-        rounded = run.fork()
-        for matrix in rounded.forms.values():
-            matrix.start_rounding(step)
-        rounded = _train(rounded, signal, schedule.rounding_steps, rounding=True)
+        rounded = training.tune(run, signal, schedule.rounding_steps, step)
         after = training.score(rounded, signal, rounding=True)
         size = rounded.bits() / 8
         points.append(TrainedPoint(name, form, run.spec.width, step, size, before, after, None))

@@ -1,24 +1,26 @@
 """Networks trained in the code domain: every form of the hidden matrices gets the same steps.
 
-float phase: the form's own parameters are trained, from the initialisation of a plain network
-rounding phase: fixed steps, straight-through rounding in the forward pass, lower rates
+float phase (`fit`): the form's own parameters are trained, from the initialisation of a plain network
+rounding phase (`tune`): fixed steps, straight-through rounding in the forward pass, lower rates
 """
 
 import copy
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from sinr3d.bench import transform_codes as codes
 from sinr3d.fit.signal import Signal
-from sinr3d.inr.mlp import build, evaluate
+from sinr3d.inr.mlp import evaluate, even_start
 from sinr3d.inr.spec import InrSpec, tensor_shapes
 from sinr3d.optim import Muon
+from sinr3d.recipes import RECIPES
 
 BATCH = 8192
+_ADAM, _TUNING_ADAM, _TUNING_MUON = 2e-3, 3e-4, 1e-3  # peak rates
 _EDGE_LEVELS = 2047  # 12 bits for every tensor that is not a hidden matrix
 _REFRESH = 25  # steps between two searches of the sections' atoms
 
@@ -138,12 +140,14 @@ class Run:
         forms: the hidden matrices by name.
         rest: the other tensors that are trained and stored.
         seeded: tensors that stay as the seed made them and are not stored.
+        seed: of the batches.
     """
 
     spec: InrSpec
     forms: dict[str, Form]
     rest: dict[str, Tensor]
     seeded: dict[str, Tensor]
+    seed: int = 0
 
     def weights(self, *, rounding: bool) -> dict[str, Tensor]:
         """All tensors, differentiable."""
@@ -159,37 +163,54 @@ class Run:
     def fork(self) -> "Run":
         """A copy to go on with."""
         forms = {name: form.fork() for name, form in self.forms.items()}
-        return Run(self.spec, forms, {k: v.clone() for k, v in self.rest.items()}, self.seeded)
+        return replace(self, forms=forms, rest={k: v.clone() for k, v in self.rest.items()})
 
 
-def start(spec: InrSpec, form: Callable[[Tensor, int], Form], *, seeded: tuple[str, ...] = ()) -> Run:
+def start(
+    spec: InrSpec, form: Callable[[Tensor, int], Form], *, seeded: tuple[str, ...] = (), seed: int = 0
+) -> Run:
     """A network as initialised, its hidden matrices in a form.
 
     Args:
         spec: the network.
         form: makes the form of an initial matrix and a seed.
         seeded: roles of tensors of the layers before the last that are not trained: "first", "bias".
+        seed: of the initialisation, of the forms and of the batches.
     """
-    initial = {name: values.detach() for name, values in build(spec).weights().items()}
+    initial = even_start(spec, seed)
     roles = {tensor.name: tensor.role for tensor in tensor_shapes(spec)}
     hidden = [name for name, role in roles.items() if role == "hidden"]
     fixed = [name for name, role in roles.items() if role in seeded and not name.startswith("last")]
     rest = {k: v for k, v in initial.items() if k not in fixed and k not in hidden}
-    forms = {name: form(initial[name], index) for index, name in enumerate(hidden)}
-    return Run(spec, forms, rest, {name: initial[name] for name in fixed})
+    forms = {name: form(initial[name], seed * len(hidden) + i) for i, name in enumerate(hidden)}
+    return Run(spec, forms, rest, {name: initial[name] for name in fixed}, seed)
+
+
+def fit(run: Run, signal: Signal, steps: int) -> Run:
+    """The float phase, at the rates of the signal's recipe."""
+    muon = RECIPES[signal.kind].fit_rate(steps, run.spec.hidden_layers)
+    return train(run, signal, steps, muon, _ADAM, rounding=False)
+
+
+def tune(run: Run, signal: Signal, steps: int, ratio: float) -> Run:
+    """The rounding phase, in steps of a ratio of the root mean squares."""
+    run = run.fork()
+    for matrix in run.forms.values():
+        matrix.start_rounding(ratio)
+    return train(run, signal, steps, _TUNING_MUON, _TUNING_ADAM, rounding=True)
 
 
 def train(run: Run, signal: Signal, steps: int, muon: float, adam: float, *, rounding: bool) -> Run:
     """Trains all that is stored, by cosine schedules; the run itself is not changed."""
     run = run.fork()
     rest = {name: values.requires_grad_() for name, values in run.rest.items()}
-    trained = Run(run.spec, run.forms, rest, run.seeded)
+    trained = replace(run, rest=rest)
     matrices = [p for form in run.forms.values() for p in form.parameters]
     optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(rest.values(), lr=adam, betas=(0.9, 0.99))]
     if matrices:
         optimizers.append(Muon(matrices, lr=muon))
     peaks = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(run.seed + 1)
     for step in range(steps):
         factor = 0.5 * (1 + math.cos(math.pi * step / steps))
         for optimizer, peak in zip(optimizers, peaks, strict=True):
@@ -203,7 +224,7 @@ def train(run: Run, signal: Signal, steps: int, muon: float, adam: float, *, rou
             optimizer.step()
     if rounding:
         _refresh(trained)
-    return Run(run.spec, run.forms, {name: values.detach() for name, values in rest.items()}, run.seeded)
+    return replace(run, rest={name: values.detach() for name, values in rest.items()})
 
 
 def score(run: Run, signal: Signal, *, rounding: bool) -> float:
