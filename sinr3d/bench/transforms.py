@@ -183,6 +183,8 @@ def _plot(result: TransformBench, path: Path) -> None:
     names = list(dict.fromkeys(point.input for point in result.coded))
     figure, axes = pyplot.subplots(len(names), 2, figsize=(11, 3.6 * len(names)), squeeze=False)
     for (left, right), name in zip(axes, names, strict=True):
+        for axis in (left, right):
+            axis.set_prop_cycle(color=pyplot.get_cmap("tab20")(range(20)))  # more forms than the usual ten
         coded = [point for point in result.coded if point.input == name]
         for transform in dict.fromkeys(point.transform for point in coded):
             rates = np.linspace(0.1, 6, 60)
@@ -191,16 +193,16 @@ def _plot(result: TransformBench, path: Path) -> None:
             if gaps:
                 left.plot(*zip(*gaps, strict=True), label=transform)
         left.set(title=f"{name}: weights", xlabel="bits a weight", ylabel="dB below the bound", ylim=(-2, 6))
-        left.legend(fontsize=6)
+        left.legend(fontsize=6, ncol=2, loc="lower right")
         trained = [point for point in result.trained if point.input == name]
         for form in dict.fromkeys(point.form for point in trained):
             line = sorted((point.num_bytes, point.score) for point in trained if point.form == form)
             right.plot(*zip(*line, strict=True), marker="o", markersize=3, label=form)
         right.set(title=f"{name}: trained", xlabel="bytes", ylabel="PSNR in dB, or IoU")
         if trained:
-            right.legend(fontsize=6)
+            right.legend(fontsize=6, loc="lower right")
         else:
             right.set_axis_off()
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=90)
     pyplot.close(figure)
