@@ -5,8 +5,6 @@ profile for every k2 and every s from low to 2 s = k1. The optimum is the smalle
 against the same network with all tensors at 16 bits and Brotli.
 """
 
-import csv
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from PIL import Image
 from rich.table import Table
 
 from sinr3d.baselines._optional import load_optional
+from sinr3d.bench.table import write_csv
 from sinr3d.codec.paper import BITS, paper_plans
 from sinr3d.codec.pipeline import pack_file
 from sinr3d.codec.quantizer import step_for_bits
@@ -170,13 +169,7 @@ def render(result: RuleBench) -> Table:
 
 
 def _write(result: RuleBench, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "paper_rule.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(RulePoint)])
-        writer.writeheader()
-        for point in result.points:
-            row = dataclasses.asdict(point)
-            writer.writerow({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
+    write_csv(folder / "paper_rule.csv", RulePoint, result.points)
     _plot(result, folder / "paper_rule.png")
 
 

@@ -4,7 +4,6 @@ A seeded basis gives a network more neurons for the same stored numbers, and eac
 So every network is trained twice: for the same steps as the others, and for as long as the slowest of them.
 """
 
-import csv
 import dataclasses
 import math
 import time
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from sinr3d.bench import transform_training as training
 from sinr3d.bench.sources import sources_of
+from sinr3d.bench.table import write_csv
 from sinr3d.config import EncodeOptions
 from sinr3d.fit.signal import Signal
 from sinr3d.inr.spec import default_spec
@@ -28,6 +28,7 @@ PLAIN = "plain"
 _SEEDED_ROLES = ("bias",)  # of all networks, so that a form is compared and not the price of its biases
 _RATIO = 0.1  # of the rounding steps to the root mean squares
 _TIMED_STEPS, _TIMED_ROUNDS = 20, 3
+_CAPTION = "time: of a step; gain: over plain networks of the same size, their seeds' mean (range)"
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def run(
                 on_progress((place + (seed + 1) / schedule.seeds) / len(sources))
         points += with_gains(found)
         if output is not None:
-            _write(points, Path(output))
+            write_csv(Path(output) / "seeded.csv", SeededPoint, points)
     return points
 
 
@@ -197,16 +198,3 @@ def render(points: Sequence[SeededPoint]) -> Table:
         cells = (f"{steps:,}", f"{step_time:.2f}", f"{size:,.0f}", f"{score:.{digits}f}", gain)
         table.add_row(*key[:3], str(key[3]), *cells)
     return table
-
-
-_CAPTION = "time: of a step; gain: over plain networks of the same size, their seeds' mean (range)"
-
-
-def _write(points: Sequence[SeededPoint], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "seeded.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(SeededPoint)])
-        writer.writeheader()
-        for point in points:
-            row = dataclasses.asdict(point)
-            writer.writerow({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})

@@ -1,7 +1,11 @@
-"""Rows of a comparison, and the table that shows them."""
+"""Rows of a comparison, the table that shows them, and CSV files of points."""
 
+import csv
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
@@ -55,3 +59,20 @@ def render(title: str, rows: Sequence[Row], metric: str, ours: int) -> Table:
     for row in rows:
         table.add_row(*(escape(cell) for cell in cells(row, metric, ours)))
     return table
+
+
+def write_csv(path: Path, kind: type[Any], points: Sequence[Any]) -> None:
+    """Writes dataclass instances, a column a field, floats with four decimals; makes the folder.
+
+    Args:
+        path: of the file.
+        kind: the dataclass, for the headings where there is no point.
+        points: instances of it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(kind)])
+        writer.writeheader()
+        for point in points:
+            row = dataclasses.asdict(point)
+            writer.writerow({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})

@@ -5,8 +5,6 @@ the signal's, beside the bound of a Gaussian source, D(R) = 2^(-2R). Trained in 
 the matrices gets the same steps, and is set against plain networks of the same size.
 """
 
-import csv
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from rich.table import Table
 
 from sinr3d.baselines._optional import load_optional
 from sinr3d.bench.rule import halved
+from sinr3d.bench.table import write_csv
 from sinr3d.bench.transform_contest import Schedule, TrainedPoint, contest
 from sinr3d.bench.transform_sweep import GAUSSIAN, CodedPoint, sweep, sweep_gaussian
 from sinr3d.config import EncodeOptions
@@ -160,19 +159,9 @@ def _trained_table(points: Sequence[TrainedPoint]) -> Table:
 
 
 def _write(result: TransformBench, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_rows(folder / "transforms.csv", CodedPoint, result.coded)
-    _write_rows(folder / "transforms_trained.csv", TrainedPoint, result.trained)
+    write_csv(folder / "transforms.csv", CodedPoint, result.coded)
+    write_csv(folder / "transforms_trained.csv", TrainedPoint, result.trained)
     _plot(result, folder / "transforms.png")
-
-
-def _write_rows(path: Path, kind: type[Any], points: Sequence[Any]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(kind)])
-        writer.writeheader()
-        for point in points:
-            row = dataclasses.asdict(point)
-            writer.writerow({k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()})
 
 
 def _plot(result: TransformBench, path: Path) -> None:
