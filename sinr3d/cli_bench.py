@@ -75,7 +75,7 @@ class Bench:
     rate: rate-distortion curves of every codec on the same networks, images and meshes; with -o as CSV, PNG
     and HTML, and what is in the folder already is not computed again.
     transforms: where dense, sparse and seeded codes win, without retraining and trained in the code domain.
-    seeded: networks over seeded bases beside plain ones in longer trainings, at equal steps and equal time.
+    seeded: seeded matrices beside plain ones in longer trainings, at equal steps and in equal time.
     batch: images fitted as one batch, one after the other, and by a loop in plain torch.
     nerf: ns-train on a data set (one rendered for the purpose if none is given), its networks coded in every
     way; sinr-nerf on a CUDA device, sinr-nerf-tiny at a quarter of the width on a CPU.

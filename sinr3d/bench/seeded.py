@@ -1,7 +1,7 @@
-"""Whether seeded bases pay in long trainings: matrices W = C B beside plain ones, over several seeds.
+"""Whether seeded matrices pay in long trainings: bases, supports and groups beside plain ones, several seeds.
 
-A seeded basis gives a network more neurons for the same stored numbers, and each of its steps takes longer.
-So every network is trained twice: for the same steps as the others, and for as long as the slowest of them.
+They give a network more neurons for the same stored numbers, and each of its steps takes longer. So every
+network is trained twice: for the same steps as the others, and for as long as the slowest of them.
 """
 
 import dataclasses
@@ -25,6 +25,12 @@ from sinr3d.inr.spec import default_spec
 STEPS, TIME = "equal steps", "equal time"
 """What the trainings that are compared have in common."""
 PLAIN = "plain"
+SEEDED: dict[str, Callable[[Tensor, int, int], training.Form]] = {
+    "seeded basis": training.SeededBasis,
+    "seeded support": training.SeededSupport,
+    "seeded groups": training.SeededGroups,
+}
+"""Forms of a hidden matrix, by kind: (initial matrix, numbers a neuron, seed)."""
 _SEEDED_ROLES = ("bias",)  # of all networks, so that a form is compared and not the price of its biases
 _RATIO = 0.1  # of the rounding steps to the root mean squares
 _TIMED_STEPS, _TIMED_ROUNDS = 20, 3
@@ -46,19 +52,32 @@ QUICK = Schedule(60, 20, 1)
 
 @dataclass(frozen=True)
 class Network:
-    """One contestant: neurons a layer, and rows of the seeded basis of each hidden matrix; 0 is plain."""
+    """One contestant.
+
+    Attributes:
+        width: neurons a layer.
+        kind: of its hidden matrices, `PLAIN` or one of `SEEDED`.
+        size: numbers stored of each neuron, where they are seeded.
+    """
 
     width: int
-    rank: int = 0
+    kind: str = PLAIN
+    size: int = 0
 
     @property
     def form(self) -> str:
         """The name in the table."""
-        return f"seeded basis, {self.rank} of {self.width}" if self.rank else PLAIN
+        return PLAIN if self.kind == PLAIN else f"{self.kind}, {self.size} of {self.width}"
 
 
-NETWORKS = (Network(44), Network(52), Network(90, 22))
-"""Two plain ones, smaller and larger than the other, for a line of score over size."""
+NETWORKS = (
+    Network(44),
+    Network(52),
+    Network(90, "seeded basis", 22),
+    Network(90, "seeded support", 26),
+    Network(68, "seeded groups", 34),
+)
+"""Two plain ones, smaller and larger than the others, for a line of score over size."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +89,7 @@ class SeededPoint:
         budget: `STEPS` or `TIME`.
         form: of the hidden matrices.
         width: neurons a layer.
-        seed: of initialisation, basis and batches.
+        seed: of initialisation, seeded form and batches.
         steps: of both phases.
         relative_time: of a step, to that of the fastest network.
         num_bytes: ideal size of all that is stored.
@@ -143,9 +162,9 @@ def _trainings(
 
 def _start(network: Network, signal: Signal, seed: int) -> training.Run:
     def form(initial: Tensor, index: int) -> training.Form:
-        return (
-            training.SeededBasis(initial, network.rank, index) if network.rank else training.Form([initial])
-        )
+        if network.kind == PLAIN:
+            return training.Form([initial])
+        return SEEDED[network.kind](initial, network.size, index)
 
     layers = EncodeOptions().num_hidden_layers
     spec = default_spec(signal.in_features, signal.out_features, network.width, layers)
@@ -184,9 +203,7 @@ def with_gains(points: Sequence[SeededPoint]) -> list[SeededPoint]:
 def render(points: Sequence[SeededPoint]) -> Table:
     """Means over the seeds, the gains with their range."""
     seeds = len({p.seed for p in points})
-    table = Table(
-        title=f"seeded bases and plain networks, {seeds} seeds", title_justify="left", caption=_CAPTION
-    )
+    table = Table(title=f"seeded and plain networks, {seeds} seeds", title_justify="left", caption=_CAPTION)
     for heading in ("input", "compared at", "form", "width", "steps", "time", "bytes", "PSNR or IoU", "gain"):
         table.add_column(heading, justify="left" if heading in ("input", "compared at", "form") else "right")
     for key in dict.fromkeys((p.input, p.budget, p.form, p.width) for p in points):

@@ -26,7 +26,7 @@ _REFRESH = 25  # steps between two searches of the sections' atoms
 
 
 class Form:
-    """Hidden matrices as parameters: one tensor, rounded to multiples of `step` once there is one."""
+    """Hidden matrices as parameters: tensors rounded to multiples of their `steps`, once there are some."""
 
     def __init__(self, parameters: list[Tensor]) -> None:
         self.parameters = [p.detach().clone().requires_grad_() for p in parameters]
@@ -105,6 +105,20 @@ class SeededSupport(Form):
 
     def live(self, parameter: Tensor) -> Tensor:
         return parameter.detach()[self.mask > 0]
+
+
+class SeededGroups(Form):
+    """r inputs a neuron, the same for groups of r neurons: dense blocks, inputs permuted by the seed."""
+
+    def __init__(self, initial: Tensor, size: int, seed: int) -> None:
+        groups = len(initial) // size
+        generator = torch.Generator().manual_seed(seed)
+        self.places = torch.randperm(initial.shape[1], generator=generator).argsort()
+        rows = initial[:, :size] * math.sqrt(initial.shape[1] / size)
+        super().__init__(list(rows.chunk(groups)))
+
+    def weight(self) -> Tensor:
+        return torch.block_diag(*self.rounded())[:, self.places]
 
 
 class Regression(Form):

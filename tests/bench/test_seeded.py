@@ -1,4 +1,4 @@
-"""The comparison of seeded bases with plain networks: who is set against whom, and a small run."""
+"""The comparison of seeded matrices with plain ones: who is set against whom, and a small run."""
 
 import csv
 import math
@@ -29,12 +29,14 @@ def test_every_network_is_trained_at_equal_steps_and_for_equal_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(seeded, "QUICK", seeded.Schedule(6, 3, 2))
-    monkeypatch.setattr(seeded, "NETWORKS", (seeded.Network(8), seeded.Network(10), seeded.Network(64, 4)))
+    networks = [seeded.Network(8), seeded.Network(10), seeded.Network(64, "seeded basis", 4)]
+    networks += [seeded.Network(64, "seeded support", 4), seeded.Network(16, "seeded groups", 8)]
+    monkeypatch.setattr(seeded, "NETWORKS", tuple(networks))
     pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     table, facts = registry.run("seeded", [str(tmp_path / "photo.png")], str(tmp_path / "out"), True, None)
-    assert table.row_count == 6  # three networks, two budgets; seeds are averaged
-    assert len(facts) == 12
+    assert table.row_count == 10  # five networks, two budgets; seeds are averaged
+    assert len(facts) == 20
     by_budget = {
         budget: [f for f in facts if f["budget"] == budget] for budget in (seeded.STEPS, seeded.TIME)
     }
@@ -43,9 +45,10 @@ def test_every_network_is_trained_at_equal_steps_and_for_equal_time(
     assert min(f["relative_time"] for f in facts) == 1
     for fact in by_budget[seeded.TIME]:
         assert fact["steps"] * fact["relative_time"] == pytest.approx(9 * slowest, rel=0.2)
-    basis = [f for f in facts if f["form"] == "seeded basis, 4 of 64"]
-    assert len({f["score"] for f in basis}) > 1  # seeds differ
-    assert all(f["num_bytes"] < 64 * 64 for f in basis)  # five matrices of 64 x 4 are stored, no square one
+    for form in ("seeded basis, 4 of 64", "seeded support, 4 of 64", "seeded groups, 8 of 16"):
+        own = [f for f in facts if f["form"] == form]
+        assert len({f["score"] for f in own}) > 1  # seeds differ
+        assert all(f["num_bytes"] < 64 * 64 for f in own)  # five matrices of 64 x 4 are stored, no square one
     with (tmp_path / "out" / "seeded.csv").open() as file:
         assert [float(row["score"]) for row in csv.DictReader(file)] == pytest.approx(
             [f["score"] for f in facts], abs=1e-3

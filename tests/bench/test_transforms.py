@@ -108,6 +108,7 @@ def signal() -> ImageSignal:
         lambda m, seed: training.LowRank(m, 4, seed),
         lambda m, seed: training.SeededBasis(m, 4, seed),
         lambda m, seed: training.SeededSupport(m, 4, seed),
+        lambda m, seed: training.SeededGroups(m, 4, seed),
         lambda m, _: training.Regression(m, 4, 256, 1),
     ],
 )
@@ -125,6 +126,17 @@ def test_every_form_learns_and_is_as_large_as_what_it_stores(form, signal: Image
     stored = sum(int(np.count_nonzero(weight.live(p))) for p in weight.parameters)
     assert 0 < weight.bits() < 9 * stored + 12 * 3 * 8
     assert rounded.bits() > weight.bits()
+
+
+def test_seeded_groups_share_their_inputs_and_nothing_else() -> None:
+    initial = torch.rand(12, 12) + 1
+    used = training.SeededGroups(initial, 4, 0).weight() != 0
+    assert (used.sum(0) == 4).all()
+    assert (used.sum(1) == 4).all()
+    groups = used.unique(dim=0)
+    assert len(groups) == 3
+    assert (groups.sum(0) == 1).all()
+    assert not torch.equal(used, training.SeededGroups(initial, 4, 1).weight() != 0)
 
 
 def test_gains_are_over_the_best_plain_networks() -> None:
