@@ -108,14 +108,16 @@ class SeededSupport(Form):
 
 
 class SeededGroups(Form):
-    """r inputs a neuron, the same for groups of r neurons: dense blocks, inputs permuted by the seed."""
+    """r inputs a neuron, the same for groups of r neurons: dense blocks, inputs permuted by the seed.
+
+    r divides the width.
+    """
 
     def __init__(self, initial: Tensor, size: int, seed: int) -> None:
-        groups = len(initial) // size
         generator = torch.Generator().manual_seed(seed)
         self.places = torch.randperm(initial.shape[1], generator=generator).argsort()
         rows = initial[:, :size] * math.sqrt(initial.shape[1] / size)
-        super().__init__(list(rows.chunk(groups)))
+        super().__init__(list(rows.split(size)))
 
     def weight(self) -> Tensor:
         return torch.block_diag(*self.rounded())[:, self.places]
