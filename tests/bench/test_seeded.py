@@ -30,7 +30,7 @@ def test_every_network_is_trained_at_equal_steps_and_for_equal_time(
 ) -> None:
     monkeypatch.setattr(seeded, "QUICK", seeded.Schedule(6, 3, 2))
     networks = [seeded.Network(8), seeded.Network(10), seeded.Network(64, "seeded basis", 4)]
-    networks += [seeded.Network(64, "seeded support", 4), seeded.Network(16, "seeded groups", 8)]
+    networks += [seeded.Network(64, "seeded support", 4), seeded.Network(64, "seeded groups", 4)]
     monkeypatch.setattr(seeded, "NETWORKS", tuple(networks))
     pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "photo.png")
@@ -45,7 +45,7 @@ def test_every_network_is_trained_at_equal_steps_and_for_equal_time(
     assert min(f["relative_time"] for f in facts) == 1
     for fact in by_budget[seeded.TIME]:
         assert fact["steps"] * fact["relative_time"] == pytest.approx(9 * slowest, rel=0.2)
-    for form in ("seeded basis, 4 of 64", "seeded support, 4 of 64", "seeded groups, 8 of 16"):
+    for form in ("seeded basis, 4 of 64", "seeded support, 4 of 64", "seeded groups, 4 of 64"):
         own = [f for f in facts if f["form"] == form]
         assert len({f["score"] for f in own}) > 1  # seeds differ
         assert all(f["num_bytes"] < 64 * 64 for f in own)  # five matrices of 64 x 4 are stored, no square one
