@@ -12,11 +12,22 @@ from sinr3d.bench import transform_codes as codes
 from sinr3d.bench import transform_training as training
 from sinr3d.bench.sweeps import judge_of
 from sinr3d.codec.entropy import support_bits
-from sinr3d.codec.tensors import Code, DensePlan, Plan, SinrCode, SinrPlan, decode_tensors, encode_tensors
+from sinr3d.codec.tensors import (
+    Code,
+    CodedNetwork,
+    DensePlan,
+    Plan,
+    SinrCode,
+    SinrPlan,
+    decode_tensors,
+    encode_tensors,
+)
 from sinr3d.codec.tune import TuneOptions, tune
 from sinr3d.fit.signal import Signal
 from sinr3d.inr.gradients import BatchLoss
-from sinr3d.inr.spec import default_spec
+from sinr3d.inr.mlp import even_start
+from sinr3d.inr.spec import InrSpec, default_spec, tensor_shapes
+from sinr3d.recipes import RECIPES
 
 LAYERS = 3
 PLAIN = "dense"
@@ -85,6 +96,8 @@ def contest(name: str, signal: Signal, width: int, num_atoms: int, schedule: Sch
                 points += _tune_sinr(name, run, signal, schedule, num_atoms, sparsity)
             for form, coded in _recoded(run, num_atoms):
                 points += _round(name, form, coded, signal, schedule)
+    for size in (width // 4, width // 2):
+        points += _tune_basis(name, signal, schedule, 2 * width, size)
     return with_gains(points)
 
 
@@ -135,37 +148,78 @@ def _tune_sinr(
     name: str, run: training.Run, signal: Signal, schedule: Schedule, num_atoms: int, sparsity: int
 ) -> list[TrainedPoint]:
     """The paper's code of the hidden matrices, tuned by `codec/tune.py` for distortion alone."""
-    spec, batch_loss = run.spec, BatchLoss(run.spec)
     weights = {key: value.detach() for key, value in run.weights(rounding=False).items()}
-    judge = judge_of(spec, lambda: signal)
-    before = judge(weights)
-
-    def loss(values: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
-        coords, targets = signal.sample(training.BATCH, generator)
-        return batch_loss(values, coords, targets, signal.loss)
-
-    edges = {key: DensePlan(training.edge_step(value)) for key, value in run.rest.items()}
-    fine: dict[str, Plan] = {key: SinrPlan(num_atoms, sparsity) for key in run.forms}
-    pursued = encode_tensors(weights, spec, {**edges, **fine}).codes
-    points = []
+    contest, points = _InCodec(run.spec, signal), []
+    before = contest.judge(weights)
+    fine = contest.fine_plans(weights, num_atoms, sparsity)
+    pursued = encode_tensors(weights, run.spec, fine).codes
     for ratio in STEPS:
-        plans: dict[str, Plan] = dict(edges)
-        for key in run.forms:
-            code = pursued[key]
-            assert isinstance(code, SinrCode)
-            size = code.step * math.sqrt(np.square(code.symbols, dtype=np.float64).mean())
-            plans[key] = SinrPlan(num_atoms, sparsity, ratio * size)
-        coded = encode_tensors(weights, spec, plans)
+        coded = encode_tensors(weights, run.spec, contest.at_ratio(fine, pursued, ratio))
         for words, rechosen in (("", 0.0), (", supports chosen again", _RECHOSEN)):
             how = TuneOptions(
                 schedule.rounding_steps, muon_lr=_SINR_MUON, adam_lr=_SINR_ADAM, rechosen=rechosen
             )
-            network = tune(coded, weights, loss, judge, how).network
-            form = f"SINR, s = {sparsity}{words}"
-            after = judge(decode_tensors(network))
-            size = sum(_ideal_bits(code) for code in network.codes.values()) / 8
-            points.append(TrainedPoint(name, form, spec.width, ratio, size, before, after, None))
+            network = tune(coded, weights, contest.loss, contest.judge, how).network
+            points.append(contest.point(f"SINR, s = {sparsity}{words}", name, network, ratio, before))
     return points
+
+
+def _tune_basis(name: str, signal: Signal, schedule: Schedule, width: int, size: int) -> list[TrainedPoint]:
+    """Hidden matrices over the dictionary's first atoms, W = A X, from the start in the code domain.
+
+    Both phases are the codec's own `tune`, the first with 16 bits a value.
+    """
+    spec = default_spec(signal.in_features, signal.out_features, width, LAYERS)
+    contest, points = _InCodec(spec, signal), []
+    weights = even_start(spec)
+    for key in contest.hidden:
+        weights[key] = weights[key] * math.sqrt(width / size)  # what the projection takes away
+    muon = RECIPES[signal.kind].fit_rate(schedule.float_steps, LAYERS)
+    how = TuneOptions(schedule.float_steps, muon_lr=muon, adam_lr=training.ADAM)
+    start = encode_tensors(weights, spec, contest.fine_plans(weights, size, size))
+    fitted = tune(start, weights, contest.loss, contest.judge, how).network
+    weights = decode_tensors(fitted)
+    before, fine = contest.judge(weights), contest.fine_plans(weights, size, size)
+    for ratio in STEPS:
+        coded = encode_tensors(weights, spec, contest.at_ratio(fine, fitted.codes, ratio))
+        how = TuneOptions(schedule.rounding_steps, muon_lr=training.TUNING_MUON, adam_lr=training.TUNING_ADAM)
+        network = tune(coded, weights, contest.loss, contest.judge, how).network
+        points.append(contest.point(f"seeded basis in the codec, {size}", name, network, ratio, before))
+    return points
+
+
+class _InCodec:
+    """Networks whose codes are trained by the codec itself, for distortion alone."""
+
+    def __init__(self, spec: InrSpec, signal: Signal) -> None:
+        self.spec, self.signal = spec, signal
+        self.hidden = [tensor.name for tensor in tensor_shapes(spec) if tensor.role == "hidden"]
+        self.judge, self.batch_loss = judge_of(spec, lambda: signal), BatchLoss(spec)
+
+    def loss(self, values: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+        coords, targets = self.signal.sample(training.BATCH, generator)
+        return self.batch_loss(values, coords, targets, self.signal.loss)
+
+    def fine_plans(self, weights: Mapping[str, Tensor], num_atoms: int, sparsity: int) -> dict[str, Plan]:
+        """Sparse codes of 16 bits of the hidden matrices, the other tensors at 12 bits."""
+        edges: dict[str, Plan] = {key: DensePlan(training.edge_step(v)) for key, v in weights.items()}
+        return {**edges, **{key: SinrPlan(num_atoms, sparsity) for key in self.hidden}}
+
+    def at_ratio(self, plans: Mapping[str, Plan], codes: Mapping[str, Code], ratio: float) -> dict[str, Plan]:
+        """The same with steps of a ratio of the root mean squares of the values of these codes."""
+        changed = dict(plans)
+        for key in self.hidden:
+            plan, code = plans[key], codes[key]
+            assert isinstance(plan, SinrPlan)
+            assert isinstance(code, SinrCode)
+            size = code.step * math.sqrt(np.square(code.symbols, dtype=np.float64).mean())
+            changed[key] = replace(plan, step=ratio * size)
+        return changed
+
+    def point(self, form: str, name: str, network: CodedNetwork, ratio: float, before: float) -> TrainedPoint:
+        size = sum(_ideal_bits(code) for code in network.codes.values()) / 8
+        after = self.judge(decode_tensors(network))
+        return TrainedPoint(name, form, self.spec.width, ratio, size, before, after, None)
 
 
 def _ideal_bits(code: Code) -> float:

@@ -20,7 +20,8 @@ from sinr3d.optim import Muon
 from sinr3d.recipes import RECIPES
 
 BATCH = 8192
-_ADAM, _TUNING_ADAM, _TUNING_MUON = 2e-3, 3e-4, 1e-3  # peak rates
+ADAM, TUNING_ADAM, TUNING_MUON = 2e-3, 3e-4, 1e-3
+"""Peak rates of the float phase and of the rounding phase."""
 _EDGE_LEVELS = 2047  # 12 bits for every tensor that is not a hidden matrix
 _REFRESH = 25  # steps between two searches of the sections' atoms
 
@@ -205,7 +206,7 @@ def start(
 def fit(run: Run, signal: Signal, steps: int) -> Run:
     """The float phase, at the rates of the signal's recipe."""
     muon = RECIPES[signal.kind].fit_rate(steps, run.spec.hidden_layers)
-    return train(run, signal, steps, muon, _ADAM, rounding=False)
+    return train(run, signal, steps, muon, ADAM, rounding=False)
 
 
 def tune(run: Run, signal: Signal, steps: int, ratio: float) -> Run:
@@ -213,7 +214,7 @@ def tune(run: Run, signal: Signal, steps: int, ratio: float) -> Run:
     run = run.fork()
     for matrix in run.forms.values():
         matrix.start_rounding(ratio)
-    return train(run, signal, steps, _TUNING_MUON, _TUNING_ADAM, rounding=True)
+    return train(run, signal, steps, TUNING_MUON, TUNING_ADAM, rounding=True)
 
 
 def train(run: Run, signal: Signal, steps: int, muon: float, adam: float, *, rounding: bool) -> Run:

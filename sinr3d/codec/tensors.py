@@ -2,7 +2,8 @@
 
     dense:    w = q * step
     trellis:  w = 2 q * step or (2 q - sign(q)) * step, by the parities of the symbols before
-    sinr:     w = A x,  x = q * step on a sorted support of s atoms,  A regenerated from the seed
+    sinr:     w = A x,  x = q * step on a sorted support of s atoms,  A regenerated from the seed;
+              with s = k2 the support is no choice: a seeded basis, of which nothing but x is stored
     half:     w as a binary16 number
 
 Decoding is exact: sums of integer products, scaled once, so that the weights are the same bits everywhere.
@@ -55,7 +56,7 @@ class SinrPlan:
 
     Attributes:
         num_atoms: k2, atoms of the dictionary.
-        sparsity: s, atoms a vector.
+        sparsity: s, atoms a vector, at most k2; as many are a seeded basis.
         step: of the coefficients; None takes the smallest that `bits` bits hold.
         bits: depth of the uniform quantizer where no step is given.
     """
@@ -108,6 +109,11 @@ class SinrCode:
     symbols: np.ndarray
     step: float
     num_atoms: int
+
+    @property
+    def is_basis(self) -> bool:
+        """Whether every vector takes all atoms: the span of the dictionary is a seeded basis."""
+        return self.support.shape[1] == self.num_atoms
 
 
 @dataclass(frozen=True)

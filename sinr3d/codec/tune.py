@@ -3,10 +3,11 @@
     latents --round, straight through--> symbols --decode--> weights --signal--> D
             --code lengths of the coder, linear between integers--> R            minimize D + lambda R
 
-A dense tensor's latents are its values, a sparse one's its coefficients on a fixed support; tables stay.
-Supports may be chosen again first: the latents are then the matrix itself, and the pursuit that codes it
-takes the place of rounding. The steps stay as the plan has them, fine in comparison with what lambda asks
-for: the rate term itself drives weights together around zero, which costs less distortion than coarse steps.
+A dense tensor's latents are its values, a sparse one's its coefficients on a fixed support, those over a
+seeded basis on all of its atoms; tables stay. Supports may be chosen again first: the latents are then the
+matrix itself, and the pursuit that codes it takes the place of rounding. The steps stay as the plan has them,
+fine in comparison with what lambda asks for: the rate term itself drives weights together around zero, which
+costs less distortion than coarse steps.
 Rounding in the forward pass with its gradient taken as 1 is the straight-through estimator (Bengio et al.
 2013, section 3); it is on from the first step unless it is to be annealed, which gained nothing
 (docs/transforms.md). Code lengths come from the models of the coder (`codec/rates.py`), taken anew as the
@@ -58,7 +59,7 @@ class TuneOptions:
         slope: lambda, distortion for a bit.
         max_seconds: time budget; the schedule ends with it, so that the run depends on the machine's speed.
         optimizer: "muon", or "adam" for all latents.
-        muon_lr: peak rate of Muon, for dense hidden matrices, in weights.
+        muon_lr: peak rate of Muon, for hidden matrices that are dense or over a seeded basis, in weights.
         adam_lr: peak rate of Adam, for all other latents, in weights.
         rechosen: share of the steps, the first ones, in which supports are chosen again and again; 0 keeps
             those of the codes.
@@ -210,17 +211,18 @@ class _Run:
     def _make_optimizers(self) -> list[torch.optim.Optimizer]:
         with_muon = self.options.optimizer == "muon"
         hidden = {t.name for t in tensor_shapes(self.start.spec) if t.role == "hidden" and with_muon}
-        matrices = [
-            x for name, x in self.latents.items() if name in hidden and isinstance(x, _Dense | _Pursued)
-        ]
+        matrices = [x for name, x in self.latents.items() if name in hidden and x.is_matrix]
         rest = [x for x in self.latents.values() if x not in matrices]
         optimizers: list[torch.optim.Optimizer] = []
         if rest:
             groups = [{"params": [x.values], "lr": self.options.adam_lr * x.scale} for x in rest]
             optimizers.append(torch.optim.Adam(groups, betas=(0.9, 0.99)))
         if matrices:
-            values = [x.values for x in matrices]
-            optimizers.append(Muon(values, self.options.muon_lr))
+            by_rate: dict[float, list[Tensor]] = {}  # one group for all matrices of a rate: Muon stacks them
+            for x in matrices:
+                by_rate.setdefault(self.options.muon_lr * x.spectral_scale, []).append(x.values)
+            groups = [{"params": values, "lr": rate} for rate, values in by_rate.items()]
+            optimizers.append(Muon(groups, self.options.muon_lr))
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["initial_lr"] = group["lr"]
@@ -232,7 +234,7 @@ class _Run:
         if isinstance(code, DenseCode):
             return _Dense(values, code.step)
         assert isinstance(code, SinrCode), "trellises and half floats are not tuned"
-        if self.options.rechosen > 0:
+        if self.options.rechosen > 0 and not code.is_basis:
             return _Pursued(values, code, tensor, seed)
         return _Sinr(code, tensor, seed, device)
 
@@ -256,11 +258,14 @@ class _Latent:
         values: the trained numbers, in the shape of the symbols.
         step: their quantizer's.
         scale: change of a value that changes a weight by one, for the rate of Adam.
+        spectral_scale: the same in spectral norms, for the rate of Muon.
+        is_matrix: the values of a hidden matrix are themselves one, for Muon.
         read_every: steps between two readings of what training does not move.
         hardness: share of the rounding that is applied, 0 to 1.
     """
 
-    scale, read_every, hardness = 1.0, _READ_EVERY, 1.0
+    scale, spectral_scale, is_matrix = 1.0, 1.0, True
+    read_every, hardness = _READ_EVERY, 1.0
 
     def __init__(self, values: Tensor, step: float) -> None:
         self.values, self.step = values.requires_grad_(), step
@@ -312,19 +317,23 @@ class _Dense(_Latent):
 
 
 class _Sinr(_Latent):
-    """w = A x with x = q step on a fixed support."""
+    """w = A x with x = q step on a fixed support; over a seeded basis all vectors have the same."""
 
     def __init__(self, code: SinrCode, tensor: TensorShape, seed: int, device: str) -> None:
         self.start, self.tensor, length = code, tensor, vector_length(tensor)
-        unit = np.stack([atoms(length, row, seed) for row in code.support]).astype(np.float32) * ATOM_SCALE
-        self.atoms = torch.from_numpy(unit).to(device)  # (n, s, k1)
-        self.scale = 1.0 / math.sqrt(code.support.shape[1])
+        supports = code.support[:1] if code.is_basis else code.support
+        unit = np.stack([atoms(length, row, seed) for row in supports]).astype(np.float32) * ATOM_SCALE
+        self.atoms = torch.from_numpy(unit).to(device)  # (n, s, k1), n = 1 of a basis
+        self.scale, self.spectral_scale = 1.0 / math.sqrt(code.support.shape[1]), 1.0 / math.sqrt(length)
+        self.is_matrix = code.is_basis and len(code.symbols) > 1
         super().__init__(torch.from_numpy(code.symbols.astype(np.float32)).to(device) * code.step, code.step)
 
     def code(self) -> Code:
         return replace(self.start, symbols=self.symbols())
 
     def decode(self) -> Tensor:
+        if len(self.atoms) == 1:
+            return from_vectors(self.rounded() @ self.atoms[0], self.tensor)
         return from_vectors(torch.einsum("ns,nsk->nk", self.rounded(), self.atoms), self.tensor)
 
 

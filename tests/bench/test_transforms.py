@@ -168,6 +168,13 @@ def test_the_comparison_end_to_end(
     }
     index_bytes = 3 * 8 * math.log2(64) / 8  # of one atom for each column of three matrices
     assert all(point.num_bytes > index_bytes for point in sinr)
+    bases = [point for point in result.trained if point.form.startswith("seeded basis in the codec")]
+    assert [(point.form[-1], point.width, point.step) for point in bases] == [
+        ("2", 16, 0.1),
+        ("2", 16, 0.2),
+        ("4", 16, 0.1),
+        ("4", 16, 0.2),
+    ]
     with (tmp_path / "out" / "transforms.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(result.coded)
     assert (tmp_path / "out" / "transforms.png").stat().st_size > 5000

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from sinr3d.codec import container, sections
 from sinr3d.codec.rates import estimate_bits
 from sinr3d.codec.tensors import (
     CodedNetwork,
@@ -28,6 +29,7 @@ TARGETS = torch.sin(4 * COORDS[:, :1]) * COORDS[:, 1:]
 START = build(SPEC, seed=1).weights()
 DENSE: dict[str, Plan] = {t.name: DensePlan(2.0**-10) for t in tensor_shapes(SPEC)}
 SPARSE: dict[str, Plan] = {**DENSE, "hidden.0.weight": SinrPlan(1024, 8, 2.0**-12)}
+BASIS: dict[str, Plan] = {**DENSE, "hidden.0.weight": SinrPlan(16, 16, 2.0**-12)}
 
 
 def loss(weights: Mapping[str, torch.Tensor], generator: torch.Generator) -> torch.Tensor:
@@ -50,7 +52,7 @@ def tuned(plans: dict[str, Plan], **options: float) -> tuple[CodedNetwork, Coded
     return before, tune(before, START, loss, score, how).network
 
 
-@pytest.mark.parametrize("plans", [DENSE, SPARSE], ids=["dense", "sparse"])
+@pytest.mark.parametrize("plans", [DENSE, SPARSE, BASIS], ids=["dense", "sparse", "basis"])
 def test_tuning_lowers_the_distortion(plans: dict[str, Plan]) -> None:
     before, after = tuned(plans)
     assert score(decode_tensors(after)) > score(decode_tensors(before)) + 10
@@ -90,6 +92,28 @@ def test_supports_chosen_again_are_others_and_better() -> None:
     assert score(decode_tensors(chosen)) > score(decode_tensors(fixed)) + 0.5
 
 
+@pytest.mark.parametrize("rechosen", [0.0, 0.5])
+def test_over_a_seeded_basis_only_coefficients_are_trained_and_stored(rechosen: float) -> None:
+    _, after = tuned(BASIS, steps=300, rechosen=rechosen, slope=1e-7)
+    code = after.codes["hidden.0.weight"]
+    assert isinstance(code, SinrCode)
+    assert code.symbols.shape == (64, 16)
+    assert (code.support == np.arange(16)).all()
+    payloads = sections.pack_codes(after, "laws")
+    assert payloads[container.SUPPORTS] == b""
+    assert len(payloads[container.VALUES]) == pytest.approx(bits(after) / 8, rel=0.02)
+    weights = decode_tensors(sections.unpack_codes(payloads, SPEC))
+    assert torch.linalg.matrix_rank(weights["hidden.0.weight"], rtol=1e-5) == 16
+    assert score(weights) == score(decode_tensors(after))
+
+
+@pytest.mark.parametrize(("plans", "tall"), [(DENSE, 1.0), (BASIS, math.sqrt(64 / 16))])
+def test_a_step_of_muon_is_as_large_in_weights_over_a_basis(plans: dict[str, Plan], tall: float) -> None:
+    before, after = (decode_tensors(network) for network in tuned(plans, steps=1, muon_lr=0.05))
+    change = after["hidden.0.weight"] - before["hidden.0.weight"]
+    assert 0.5 < float(torch.linalg.matrix_norm(change, ord=2)) / (tall * 0.05) < 2
+
+
 @pytest.mark.parametrize("name", ["rechosen", "annealed"])
 def test_nothing_changes_its_kind_while_the_best_is_looked_for(name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} is 0 to 0\.9, got 1"):
@@ -113,7 +137,7 @@ def test_annealed_rounding_begins_without_any_and_ends_whole() -> None:
 
 
 @pytest.mark.parametrize("rechosen", [0.0, 0.5])
-@pytest.mark.parametrize("plans", [DENSE, SPARSE], ids=["dense", "sparse"])
+@pytest.mark.parametrize("plans", [DENSE, SPARSE, BASIS], ids=["dense", "sparse", "basis"])
 def test_the_score_it_was_judged_by_is_that_of_the_file(plans: dict[str, Plan], rechosen: float) -> None:
     judged: list[float] = []
 
