@@ -83,7 +83,8 @@ def contest(name: str, signal: Signal, width: int, num_atoms: int, schedule: Sch
     """Trains every form for the same steps; all but SINR and regression from the initialisation on.
 
     Those two code the plain network of the same width after its float phase and share the rounding phase.
-    SINR is tuned by the codec itself, with its supports fixed and chosen again.
+    SINR is tuned by the codec itself, with its supports fixed and chosen again; over a seeded basis the codec
+    trains the network from its start.
     """
     points: list[TrainedPoint] = []
     for contestant in _contestants(width):
@@ -149,18 +150,18 @@ def _tune_sinr(
 ) -> list[TrainedPoint]:
     """The paper's code of the hidden matrices, tuned by `codec/tune.py` for distortion alone."""
     weights = {key: value.detach() for key, value in run.weights(rounding=False).items()}
-    contest, points = _InCodec(run.spec, signal), []
-    before = contest.judge(weights)
-    fine = contest.fine_plans(weights, num_atoms, sparsity)
+    tuner, points = _Tuner(run.spec, signal), []
+    before = tuner.judge(weights)
+    fine = tuner.fine_plans(weights, num_atoms, sparsity)
     pursued = encode_tensors(weights, run.spec, fine).codes
     for ratio in STEPS:
-        coded = encode_tensors(weights, run.spec, contest.at_ratio(fine, pursued, ratio))
+        coded = encode_tensors(weights, run.spec, tuner.at_ratio(fine, pursued, ratio))
         for words, rechosen in (("", 0.0), (", supports chosen again", _RECHOSEN)):
             how = TuneOptions(
                 schedule.rounding_steps, muon_lr=_SINR_MUON, adam_lr=_SINR_ADAM, rechosen=rechosen
             )
-            network = tune(coded, weights, contest.loss, contest.judge, how).network
-            points.append(contest.point(f"SINR, s = {sparsity}{words}", name, network, ratio, before))
+            network = tuner.tune(coded, weights, how)
+            points.append(tuner.point(f"SINR, s = {sparsity}{words}", name, network, ratio, before))
     return points
 
 
@@ -170,33 +171,39 @@ def _tune_basis(name: str, signal: Signal, schedule: Schedule, width: int, size:
     Both phases are the codec's own `tune`, the first with 16 bits a value.
     """
     spec = default_spec(signal.in_features, signal.out_features, width, LAYERS)
-    contest, points = _InCodec(spec, signal), []
+    tuner, points = _Tuner(spec, signal), []
     weights = even_start(spec)
-    for key in contest.hidden:
+    for key in tuner.hidden:
         weights[key] = weights[key] * math.sqrt(width / size)  # what the projection takes away
     muon = RECIPES[signal.kind].fit_rate(schedule.float_steps, LAYERS)
     how = TuneOptions(schedule.float_steps, muon_lr=muon, adam_lr=training.ADAM)
-    start = encode_tensors(weights, spec, contest.fine_plans(weights, size, size))
-    fitted = tune(start, weights, contest.loss, contest.judge, how).network
+    start = encode_tensors(weights, spec, tuner.fine_plans(weights, size, size))
+    fitted = tuner.tune(start, weights, how)
     weights = decode_tensors(fitted)
-    before, fine = contest.judge(weights), contest.fine_plans(weights, size, size)
+    before, fine = tuner.judge(weights), tuner.fine_plans(weights, size, size)
     for ratio in STEPS:
-        coded = encode_tensors(weights, spec, contest.at_ratio(fine, fitted.codes, ratio))
+        coded = encode_tensors(weights, spec, tuner.at_ratio(fine, fitted.codes, ratio))
         how = TuneOptions(schedule.rounding_steps, muon_lr=training.TUNING_MUON, adam_lr=training.TUNING_ADAM)
-        network = tune(coded, weights, contest.loss, contest.judge, how).network
-        points.append(contest.point(f"seeded basis in the codec, {size}", name, network, ratio, before))
+        network = tuner.tune(coded, weights, how)
+        points.append(tuner.point(f"seeded basis in the codec, {size}", name, network, ratio, before))
     return points
 
 
-class _InCodec:
-    """Networks whose codes are trained by the codec itself, for distortion alone."""
+class _Tuner:
+    """Tunes codes of a network by the codec itself, for distortion alone."""
 
     def __init__(self, spec: InrSpec, signal: Signal) -> None:
         self.spec, self.signal = spec, signal
         self.hidden = [tensor.name for tensor in tensor_shapes(spec) if tensor.role == "hidden"]
         self.judge, self.batch_loss = judge_of(spec, lambda: signal), BatchLoss(spec)
 
-    def loss(self, values: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
+    def tune(
+        self, network: CodedNetwork, weights: Mapping[str, Tensor], options: TuneOptions
+    ) -> CodedNetwork:
+        """The codes after training, by `codec/tune.py`."""
+        return tune(network, weights, self._loss, self.judge, options).network
+
+    def _loss(self, values: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
         coords, targets = self.signal.sample(training.BATCH, generator)
         return self.batch_loss(values, coords, targets, self.signal.loss)
 
@@ -217,6 +224,7 @@ class _InCodec:
         return changed
 
     def point(self, form: str, name: str, network: CodedNetwork, ratio: float, before: float) -> TrainedPoint:
+        """What came out, as the table has it."""
         size = sum(_ideal_bits(code) for code in network.codes.values()) / 8
         after = self.judge(decode_tensors(network))
         return TrainedPoint(name, form, self.spec.width, ratio, size, before, after, None)
