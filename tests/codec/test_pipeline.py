@@ -121,6 +121,10 @@ EXACT = {
         "ff0120026d6d0313020000003c803cc03c003d203d403d603d803d043006504728ed7aae244b6980c1d915606b16568e"
         "f1beff1474b11bb1ba8cd40184fd5f2e05854cadbc6df61cf6d7a88cae0d62fec9"
     ),
+    "image over a seeded basis": (
+        "89534e52010205010e0203010004010000f0410000f0410206010504030801031202031000003c803cc03b0404003d20"
+        "3d403d04209449430860444da64938e293f2bd865c249d103dddcea13221e6677b86bd108b0500f46f591b"
+    ),
     "image sparse laws wide": (
         "89534e52010205010e0203010004010000f0410000f0410206010504030801031302031000003c803cc03bac0204003d"
         "203d403d045825e99154f2694c597a906de805a22f2fc32f1b75fc4610df3056f89da01cd56fdd58c0d7d376d1aebaee"
@@ -238,8 +242,10 @@ WEIGHTS = {
     "scene with few symbols": "5050d4225c899e51",
     "shape laws": "e8bb0a1a36d1304b",
     "image sparse laws wide": "5f199b58bed201c0",
+    "image over a seeded basis": "4a49438fdc45e89c",
     "scene laws": "135e5179f3edf519",
     "columns and rows, laws": "8bf7272e08904aa3",
+    "seeded basis, laws": "eaca8e32c7ea0a6e",
     "wide symbols, laws": "2fc77475e956855a",
     "few symbols, laws": "be7e9e010ac96316",
     "image trellis": "9054b9a7c54ff25d",
@@ -269,6 +275,7 @@ LENGTHS_AND_CRCS = {
     "scene with wide symbols": (9333, "57d4558926e8e7f4"),
     "scene with few symbols": (1522, "464bf3d1191093be"),
     "columns and rows, laws": (1636, "1c490751aa499cd2"),
+    "seeded basis, laws": (876, "21e9e7fee8204e74"),
     "wide symbols, laws": (4010, "012bc247bb7f6076"),
     "few symbols, laws": (346, "bbb159a5895ed13b"),
     "trellis": (1703, "2f4ad1b4580ab71f"),
