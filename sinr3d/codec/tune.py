@@ -234,7 +234,7 @@ class _Run:
         if isinstance(code, DenseCode):
             return _Dense(values, code.step)
         assert isinstance(code, SinrCode), "trellises and half floats are not tuned"
-        if self.options.rechosen > 0 and not code.is_basis:
+        if self.options.rechosen > 0:
             return _Pursued(values, code, tensor, seed)
         return _Sinr(code, tensor, seed, device)
 

@@ -114,6 +114,16 @@ def test_a_step_of_muon_is_as_large_in_weights_over_a_basis(plans: dict[str, Pla
     assert 0.5 < float(torch.linalg.matrix_norm(change, ord=2)) / (tall * 0.05) < 2
 
 
+def test_the_coefficients_of_a_basis_take_an_orthogonal_step() -> None:
+    before, after = (network.codes["hidden.0.weight"] for network in tuned(BASIS, steps=1, muon_lr=0.05))
+    change = torch.from_numpy(after.symbols - before.symbols) * 2.0**-12
+    rate = 0.05 / math.sqrt(64) * math.sqrt(64 / 16)  # for atoms of 64 values, and of Muon on 64 x 16
+    values = torch.linalg.svdvals(change) / rate
+    assert len(values) == 16
+    assert values.min() > 0.6
+    assert values.max() < 1.3
+
+
 @pytest.mark.parametrize("name", ["rechosen", "annealed"])
 def test_nothing_changes_its_kind_while_the_best_is_looked_for(name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} is 0 to 0\.9, got 1"):
